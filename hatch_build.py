@@ -1,0 +1,41 @@
+"""Generate the gRPC modules from ``proto/`` whenever the project is built or installed.
+
+``proto/disco/v1/x.proto`` becomes ``worker/disco/v1/x_pb2.py``: the Python module path is the
+protobuf package path, so the generated imports need no rewriting.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from grpc_tools import protoc
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class ProtoBuildHook(BuildHookInterface[Any]):
+    """Run protoc before the files of a wheel, or of an editable install, are collected."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Write the message modules, the service modules and their type stubs.
+
+        Raises:
+            SystemExit: A ``.proto`` file is wrong; protoc has said which and where.
+        """
+        source, target = Path(self.root, "proto"), Path(self.root, "worker")
+        builtin = Path(protoc.__file__).parent / "_proto"  # google/protobuf/*.proto
+        status = protoc.main(
+            [
+                "protoc",
+                f"-I{source}",
+                f"-I{builtin}",
+                f"--python_out={target}",
+                f"--grpc_python_out={target}",
+                f"--mypy_out=quiet:{target}",
+                f"--mypy_grpc_out=quiet:{target}",
+                *(str(path.relative_to(source)) for path in sorted(source.rglob("*.proto"))),
+            ]
+        )
+        if status:
+            sys.exit(f"protoc exited with status {status}")

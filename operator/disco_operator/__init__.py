@@ -1,0 +1,1 @@
+"""The control plane on Kubernetes: everything that talks to its API (not built yet)."""

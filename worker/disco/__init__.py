@@ -1,0 +1,1 @@
+"""Disco: MapReduce and multi-stage pipelines in plain Python."""

@@ -1,0 +1,1 @@
+"""What runs a job: task state, coordinator, partition service, worker, local engine."""

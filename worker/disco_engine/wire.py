@@ -1,0 +1,243 @@
+"""Translate between the core's values and the messages of ``proto/disco/v1``; nothing else."""
+
+from collections.abc import Iterable, Mapping
+
+from disco.v1 import common_pb2, coordinator_pb2, job_pb2, partition_pb2
+from disco_engine.core.model import (
+    AttemptId,
+    AttemptResult,
+    Failure,
+    FailureKind,
+    Group,
+    Grouping,
+    Label,
+    Layout,
+    NodeName,
+    Plan,
+    SealedAttempt,
+    Stage,
+    TaskInput,
+    Totals,
+)
+from disco_engine.core.settings import JobSettings
+
+_KINDS = {
+    FailureKind.USER: common_pb2.FAILURE_KIND_USER,
+    FailureKind.DATA: common_pb2.FAILURE_KIND_DATA,
+    FailureKind.INFRASTRUCTURE: common_pb2.FAILURE_KIND_INFRASTRUCTURE,
+    FailureKind.FATAL: common_pb2.FAILURE_KIND_FATAL,
+}
+_KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
+_GROUPINGS = {
+    Grouping.SPLIT: job_pb2.GROUPING_SPLIT,
+    Grouping.GROUP_LABEL: job_pb2.GROUPING_GROUP_LABEL,
+    Grouping.GROUP_NODE: job_pb2.GROUPING_GROUP_NODE,
+    Grouping.GROUP_NODE_LABEL: job_pb2.GROUPING_GROUP_NODE_LABEL,
+    Grouping.GROUP_ALL: job_pb2.GROUPING_GROUP_ALL,
+}
+_GROUPINGS_BACK = {number: grouping for grouping, number in _GROUPINGS.items()}
+_LAYOUTS = {
+    Layout.BY_LABEL: partition_pb2.LAYOUT_BY_LABEL,
+    Layout.BY_TASK: partition_pb2.LAYOUT_BY_TASK,
+}
+_LAYOUTS_BACK = {number: layout for layout, number in _LAYOUTS.items()}
+
+
+def attempt_to_wire(attempt: AttemptId) -> common_pb2.AttemptRef:
+    """Return the message for *attempt*."""
+    stage, task, epoch, number = attempt
+    return common_pb2.AttemptRef(stage=stage, task=task, epoch=epoch, attempt=number)
+
+
+def attempt_from_wire(message: common_pb2.AttemptRef) -> AttemptId:
+    """Return the identity that *message* carries."""
+    return AttemptId(message.stage, message.task, message.epoch, message.attempt)
+
+
+def failure_to_wire(failure: Failure) -> common_pb2.Failure:
+    """Return the message for *failure*."""
+    return common_pb2.Failure(
+        kind=_KINDS[failure.kind],
+        message=failure.message,
+        traceback=failure.traceback,
+        record=failure.record,
+        input=failure.input,
+    )
+
+
+def failure_from_wire(message: common_pb2.Failure) -> Failure:
+    """Return the failure; an unknown kind is an infrastructure failure (a newer peer sent it)."""
+    return Failure(
+        kind=_KINDS_BACK.get(message.kind, FailureKind.INFRASTRUCTURE),
+        message=message.message,
+        traceback=message.traceback,
+        record=message.record,
+        input=message.input,
+    )
+
+
+def totals_to_wire(totals: Totals) -> common_pb2.Totals:
+    """Return the message for *totals*."""
+    return common_pb2.Totals(blocks=totals.blocks, records=totals.records, bytes=totals.bytes)
+
+
+def totals_from_wire(message: common_pb2.Totals) -> Totals:
+    """Return the totals; all zero if the message is not set."""
+    return Totals(message.blocks, message.records, message.bytes)
+
+
+def labels_to_wire(labels: Mapping[Label, Totals]) -> list[common_pb2.LabelTotals]:
+    """Return one message per label, ascending."""
+    return [
+        common_pb2.LabelTotals(label=label, totals=totals_to_wire(labels[label]))
+        for label in sorted(labels)
+    ]
+
+
+def labels_from_wire(messages: Iterable[common_pb2.LabelTotals]) -> dict[Label, Totals]:
+    """Return the totals by label."""
+    return {message.label: totals_from_wire(message.totals) for message in messages}
+
+
+def group_to_wire(group: Group) -> common_pb2.Group:
+    """Return the message for *group*; None becomes an unset field."""
+    return common_pb2.Group(label=group.label, node=group.node, origin=group.origin)
+
+
+def group_from_wire(message: common_pb2.Group) -> Group:
+    """Return the group; an unset field becomes None."""
+    return Group(
+        message.label if message.HasField("label") else None,
+        NodeName(message.node) if message.HasField("node") else None,
+        message.origin if message.HasField("origin") else None,
+    )
+
+
+def layout_to_wire(layout: Layout) -> partition_pb2.Layout.ValueType:
+    """Return the enum's number."""
+    return _LAYOUTS[layout]
+
+
+def layout_from_wire(number: partition_pb2.Layout.ValueType) -> Layout:
+    """Return the layout.
+
+    Raises:
+        ValueError: The number is not one of a layout.
+    """
+    if number not in _LAYOUTS_BACK:
+        raise ValueError(f"{number} is not a layout")
+    return _LAYOUTS_BACK[number]
+
+
+def input_to_wire(item: TaskInput) -> job_pb2.TaskInput:
+    """Return the message for one task's input."""
+    return job_pb2.TaskInput(
+        urls=item.urls, offset=item.offset, length=item.length, label=item.label
+    )
+
+
+def input_from_wire(message: job_pb2.TaskInput) -> TaskInput:
+    """Return one task's input."""
+    return TaskInput(
+        urls=tuple(message.urls),
+        offset=message.offset,
+        length=message.length if message.HasField("length") else None,
+        label=message.label,
+    )
+
+
+def plan_to_wire(plan: Plan) -> job_pb2.Plan:
+    """Return the message for *plan*."""
+    return job_pb2.Plan(
+        stages=[
+            job_pb2.Stage(
+                name=stage.name,
+                grouping=_GROUPINGS[stage.grouping],
+                sorted_input=stage.sorted_input,
+            )
+            for stage in plan.stages
+        ],
+        inputs=[input_to_wire(item) for item in plan.inputs],
+    )
+
+
+def plan_from_wire(message: job_pb2.Plan) -> Plan:
+    """Return the plan.
+
+    Raises:
+        ValueError: A stage has an unknown grouping.
+    """
+    for stage in message.stages:
+        if stage.grouping not in _GROUPINGS_BACK:
+            raise ValueError(f"stage {stage.name!r} has the unknown grouping {stage.grouping}")
+    return Plan(
+        stages=tuple(
+            Stage(
+                name=stage.name,
+                grouping=_GROUPINGS_BACK[stage.grouping],
+                sorted_input=stage.sorted_input,
+            )
+            for stage in message.stages
+        ),
+        inputs=tuple(input_from_wire(item) for item in message.inputs),
+    )
+
+
+def settings_to_wire(settings: JobSettings) -> job_pb2.Settings:
+    """Return the message for *settings*, field by field."""
+    return job_pb2.Settings(
+        **{name: getattr(settings, name) for name in JobSettings.__dataclass_fields__}
+    )
+
+
+def settings_from_wire(message: job_pb2.Settings) -> JobSettings:
+    """Return the settings, field by field."""
+    return JobSettings(
+        **{name: getattr(message, name) for name in JobSettings.__dataclass_fields__}
+    )
+
+
+def result_to_wire(result: AttemptResult) -> coordinator_pb2.AttemptResult:
+    """Return the message for *result*."""
+    return coordinator_pb2.AttemptResult(
+        seconds=result.seconds,
+        records_in=result.records_in,
+        bytes_in=result.bytes_in,
+        labels=labels_to_wire(result.labels),
+        plan=None if result.plan is None else plan_to_wire(result.plan),
+        output_file=result.output_file,
+        output_records=result.output_records,
+    )
+
+
+def result_from_wire(message: coordinator_pb2.AttemptResult) -> AttemptResult:
+    """Return what an attempt did."""
+    return AttemptResult(
+        seconds=message.seconds,
+        records_in=message.records_in,
+        bytes_in=message.bytes_in,
+        labels=labels_from_wire(message.labels),
+        plan=plan_from_wire(message.plan) if message.HasField("plan") else None,
+        output_file=message.output_file,
+        output_records=message.output_records,
+    )
+
+
+def sealed_to_wire(sealed: SealedAttempt) -> partition_pb2.SealedAttempt:
+    """Return the message for a sealed attempt."""
+    return partition_pb2.SealedAttempt(
+        attempt=attempt_to_wire(sealed.id),
+        group=group_to_wire(sealed.group),
+        labels=labels_to_wire(sealed.labels),
+        output_file=sealed.output_file,
+    )
+
+
+def sealed_from_wire(message: partition_pb2.SealedAttempt) -> SealedAttempt:
+    """Return a sealed attempt."""
+    return SealedAttempt(
+        id=attempt_from_wire(message.attempt),
+        group=group_from_wire(message.group),
+        labels=labels_from_wire(message.labels),
+        output_file=message.output_file,
+    )

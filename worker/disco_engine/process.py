@@ -1,0 +1,65 @@
+"""What all long-running processes do alike: say that they are ready, notice that they must stop."""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+EXIT_PORT_TAKEN = 3
+EXIT_FENCED = 4
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that coordinator, partition service and worker share."""
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        help='where to write {"port": …, "pid": …} once the process serves',
+    )
+    parser.add_argument(
+        "--exit-on-stdin-eof",
+        action="store_true",
+        help="end, as on SIGTERM, when standard input is closed: the supervisor is gone",
+    )
+    parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+
+
+def write_ready(path: Path | None, port: int) -> None:
+    """Tell the supervisor, in one atomic step, that the process serves on *port*."""
+    if path is None:
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({"port": port, "pid": os.getpid()}))
+    temporary.replace(path)
+
+
+@asynccontextmanager
+async def stop_requested(*, exit_on_stdin_eof: bool) -> AsyncIterator[asyncio.Event]:
+    """Give an event that is set by SIGTERM, SIGINT or, if asked, the end of standard input."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    stdin = sys.stdin.fileno() if exit_on_stdin_eof else None
+
+    def on_input() -> None:
+        assert stdin is not None
+        if not os.read(stdin, 4096):
+            loop.remove_reader(stdin)
+            stop.set()
+
+    if stdin is not None:
+        loop.add_reader(stdin, on_input)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        if stdin is not None:
+            loop.remove_reader(stdin)

@@ -1,0 +1,1 @@
+"""What a job reads: finding its inputs, cutting them into tasks, and reading records from them."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from disco_engine.core.model import (
+    NOTHING,
     AttemptId,
     AttemptResult,
     Failure,
@@ -34,6 +35,8 @@ NO_GROUP = Group()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJoined:
     """A worker said hello, for the first time or again after its connection broke.
+
+    Its credit starts from 0 each time.
 
     Attributes:
         attempts: What it still has (queued, running, finished but unreported), with their own
@@ -105,13 +108,16 @@ class ServiceAttached:
     """A partition service accepted this epoch and told what it has; also after a restart.
 
     Attributes:
+        incarnation: Changes when the service's process starts. If it is the same as before (and
+            not empty), attempts that are being pushed or sealed there go on; else they are lost.
         sealed: Every sealed attempt it has. Whatever else the machine believed to be sealed there
-            is lost; attempts that were still being pushed there are lost too.
+            is lost.
         plan: The plan it keeps, if any.
     """
 
     service: ServiceId
     node: NodeName
+    incarnation: str = ""
     sealed: tuple[SealedAttempt, ...] = ()
     plan: Plan | None = None
     now: float
@@ -221,7 +227,8 @@ class Assign:
         work: What kind of task it is; the fields below are for RUN unless said otherwise.
         stage_name: For people; "plan" and "commit" for those two.
         group: What the task is about.
-        input: Set in the first stage of the plan.
+        inputs: Set in the first stage of the plan, ascending by label, then in the plan's order;
+            one if the stage's grouping is SPLIT.
         sources: Set in all later stages, ascending by label, then service.
         push_to: Where its output goes; None: to the job's output, or nowhere.
         layout: How that output will be read.
@@ -235,7 +242,7 @@ class Assign:
     work: Work
     stage_name: str
     group: Group = NO_GROUP
-    input: TaskInput | None = None
+    inputs: tuple[TaskInput, ...] = ()
     sources: tuple[Source, ...] = ()
     push_to: ServiceId | None = None
     layout: Layout = Layout.BY_TASK
@@ -255,12 +262,18 @@ class CancelAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """Have a service seal an attempt; repeat until it answers or is lost."""
+    """Have a service seal an attempt; repeat until it answers or is lost.
+
+    Attributes:
+        expected: What the attempt's report says it pushed, over all labels: the service must have
+            exactly that, or refuse.
+    """
 
     service: ServiceId
     id: AttemptId
     group: Group
     output_file: str = ""
+    expected: Totals = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +345,17 @@ Action: TypeAlias = (
 )
 
 # --- what the shell may read ------------------------------------------------------------------
+
+
+class JobPhase(StrEnum):
+    """How far a job is; the value is what users see."""
+
+    PLANNING = "planning"  # waiting for the services and for the plan
+    RUNNING = "running"
+    COMMITTING = "committing"  # the winners' files are being moved to their final names
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

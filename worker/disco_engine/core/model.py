@@ -114,6 +114,9 @@ class Totals(NamedTuple):
         )
 
 
+NOTHING = Totals()
+
+
 class Group(NamedTuple):
     """What makes a task the task it is, whatever its index; None means "not part of this group".
 

@@ -1,0 +1,100 @@
+"""Which attempt a worker gets next, and everything it must be told about it."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from disco_engine.core.events import Assign, Work
+from disco_engine.core.model import AttemptId
+from disco_engine.core.scheduling import most_attempts
+from disco_engine.core.services import Service, ServicePool
+from disco_engine.core.stages import StageRun
+from disco_engine.core.task_events import Run, Started
+from disco_engine.core.workers import Worker, WorkerPool
+
+
+class Dispatcher:
+    """Gives ready tasks to workers, earlier stages first.
+
+    Args:
+        epoch: Of this coordinator, part of every attempt's identity.
+        stages: Of the job, in order; the list grows when the plan is known.
+        workers: Who may get tasks.
+        services: Where they push.
+    """
+
+    def __init__(
+        self, epoch: int, stages: Sequence[StageRun], workers: WorkerPool, services: ServicePool
+    ) -> None:
+        self._epoch = epoch
+        self._stages = stages
+        self._workers = workers
+        self._services = services
+
+    def give_out(self, workers: Sequence[Worker], now: float) -> Iterator[Assign]:
+        """Start attempts on *workers*, which are usable, and yield what they must be told.
+
+        They take turns, so that a few tasks are spread over all of them.
+        """
+        ring = deque(workers)
+        while ring:
+            worker = ring.popleft()
+            assigned = self._next_for(worker, now)
+            if assigned is not None:
+                yield assigned
+                ring.append(worker)
+
+    def _next_for(self, worker: Worker, now: float) -> Assign | None:
+        if worker.credit <= 0:
+            return None
+        ready = sum(len(stage.queue) for stage in self._stages)
+        if not ready:
+            return None
+        unfinished = self._workers.live + ready
+        limit = most_attempts(worker.slots, self._workers.usable_slots, unfinished)
+        if len(worker.live) >= limit:
+            return None
+        asker = self._workers.asker(worker)
+        for stage in self._stages:
+            if not stage.queue:
+                continue
+            service = self._services.to_push(worker.node) if stage.pushes else None
+            if stage.pushes and service is None:
+                continue
+            index = stage.queue.take(asker, now)
+            if index is not None:
+                return self._start(stage, index, worker, service, now)
+        return None
+
+    def _start(
+        self, stage: StageRun, index: int, worker: Worker, service: Service | None, now: float
+    ) -> Assign:
+        number = stage.tasks[index].started + 1
+        attempt = AttemptId(stage.number, index, self._epoch, number)
+        push_to = service.id if service else None
+        stage.apply(index, Started(Run(attempt, worker.id, push_to, stage.inputs_version)))
+        if stage.started_s is None:
+            stage.started_s = now
+        self._workers.started(worker, attempt)
+        if service is not None:
+            self._services.assign(service, attempt)
+        inputs, sources = stage.reads(index)
+        return Assign(
+            worker=worker.id,
+            id=attempt,
+            work=stage.work,
+            stage_name=stage.name,
+            group=stage.groups[index],
+            inputs=inputs,
+            sources=sources,
+            push_to=push_to,
+            layout=stage.layout,
+            sort_output=stage.sort_output,
+            write_output=stage.write_output,
+            output_files=self._files_to_commit(stage),
+        )
+
+    def _files_to_commit(self, stage: StageRun) -> tuple[str, ...]:
+        if stage.work is not Work.COMMIT:
+            return ()
+        written = self._stages[stage.number - 1].done_outputs()
+        return tuple(output.file for _, output in written if output.file)

@@ -1,0 +1,435 @@
+"""The state of one job and the moves it can make; ``core.job`` decides which event makes which.
+
+A move changes the state and appends to ``actions`` what the shell must do. After the job has
+finished, nothing is appended any more.
+"""
+
+from collections.abc import Collection
+
+from disco_engine.core import label_table
+from disco_engine.core.dispatch import Dispatcher
+from disco_engine.core.events import (
+    Action,
+    Announce,
+    CancelAttempt,
+    Discard,
+    Drop,
+    FinishJob,
+    JobPhase,
+    Outcome,
+    RecordPlan,
+    Seal,
+    Work,
+)
+from disco_engine.core.grouping import UNKNOWN_NODE
+from disco_engine.core.inventory import Found, Inventory
+from disco_engine.core.losses import reopen_needed
+from disco_engine.core.model import AttemptId, Failure, FailureKind, Plan, ServiceId, WorkerId
+from disco_engine.core.pauses import Pauses
+from disco_engine.core.services import ServicePool
+from disco_engine.core.settings import JobSettings
+from disco_engine.core.stages import StageRun, stages_of
+from disco_engine.core.task import Limits, TaskState
+from disco_engine.core.task_events import (
+    Action as TaskAction,
+)
+from disco_engine.core.task_events import (
+    Adopted,
+    Cancelled,
+    DiscardRun,
+    DropOutput,
+    GiveUp,
+    Lost,
+    Output,
+    Ready,
+    Retry,
+    Run,
+    Sealed,
+    SealOutput,
+    StopRun,
+)
+from disco_engine.core.workers import WorkerPool
+
+_PHASE_AFTER = {
+    Outcome.SUCCEEDED: JobPhase.SUCCEEDED,
+    Outcome.FAILED: JobPhase.FAILED,
+    Outcome.CANCELLED: JobPhase.CANCELLED,
+}
+
+
+class JobRun:
+    """One job while it runs.
+
+    Attributes:
+        now: The newest time any event told, on the coordinator's clock.
+        phase: How far the job is.
+        plan: The plan in force; None until it is recorded or found.
+        finish: How the job ended; None while it runs.
+        actions: What the shell must do, in order; whoever takes it leaves an empty list.
+        stages: The plan stage; once the plan is known, its stages; the commit stage, if any.
+        started: It is known which services there are, so the job has begun.
+        wake_all: Something changed that may give any worker a task.
+        wake: A worker that may be given a task.
+    """
+
+    def __init__(
+        self,
+        settings: JobSettings,
+        *,
+        epoch: int,
+        has_output: bool,
+        services: Collection[ServiceId],
+        now: float,
+    ) -> None:
+        self.settings = settings
+        self.epoch = epoch
+        self.has_output = has_output
+        self.now = now
+        self.phase = JobPhase.PLANNING
+        self.plan: Plan | None = None
+        self.finish: FinishJob | None = None
+        self.actions: list[Action] = []
+        self.workers = WorkerPool(settings.worker_lease_s, settings.exclude_after_failures)
+        self.services = ServicePool(services)
+        self.inventory = Inventory()
+        self.started = False
+        self.wake_all = False
+        self.wake: WorkerId | None = None
+        self._limits = Limits(settings.max_attempts, settings.max_consecutive_losses)
+        self.stages = [StageRun(0, Work.PLAN, "plan", limits=self._limits)]
+        self._dispatcher = Dispatcher(epoch, self.stages, self.workers, self.services)
+        # What the plan task answered, while the services are asked to record it.
+        self._answered: Plan | None = None
+        self._plan_adopted = False
+        self._pauses = Pauses()
+        # Sealed attempts that a service was told to forget: they never count again.
+        self._dropped: set[AttemptId] = set()
+
+    # --- finding things -----------------------------------------------------------------------
+
+    @property
+    def plan_stages(self) -> list[StageRun]:
+        """The stages of the plan, in order; empty until it is known."""
+        return [stage for stage in self.stages if stage.work is Work.RUN]
+
+    def stage_of(self, attempt: AttemptId) -> StageRun | None:
+        """Return the stage in which *attempt*'s task exists (now); None: there is no such task."""
+        if not 0 <= attempt.stage < len(self.stages):
+            return None
+        stage = self.stages[attempt.stage]
+        return stage if 0 <= attempt.task < len(stage.tasks) else None
+
+    def own_stage_of(self, attempt: AttemptId) -> StageRun | None:
+        """Return the same, but only for attempts that this coordinator started."""
+        return self.stage_of(attempt) if attempt.epoch == self.epoch else None
+
+    def name_of(self, stage: StageRun, index: int) -> str:
+        """Return what to call a task in a sentence."""
+        if stage.work is Work.RUN:
+            return f"stage {stage.name}, task {index}"
+        return f"the {stage.name} task"
+
+    # --- telling ------------------------------------------------------------------------------
+
+    def emit(self, action: Action) -> None:
+        """Have the shell do something."""
+        if self.finish is None:
+            self.actions.append(action)
+
+    def announce(
+        self,
+        kind: str,
+        text: str,
+        *,
+        stage: StageRun | None = None,
+        attempt: AttemptId | None = None,
+        worker: WorkerId | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """Tell the user something."""
+        name = stage.name if stage else ""
+        self.emit(
+            Announce(
+                kind=kind, text=text, stage_name=name, id=attempt, worker=worker, failure=failure
+            )
+        )
+
+    # --- what follows from a task's step ------------------------------------------------------
+
+    def carry_out(self, stage: StageRun, index: int, actions: list[TaskAction]) -> None:
+        """Do what a task's step asked for."""
+        for action in actions:
+            match action:
+                case SealOutput(output):
+                    self.seal(stage, index, output)
+                case StopRun(run, reason):
+                    self.release(run)
+                    if self.workers.get(run.worker) is not None:
+                        self.emit(CancelAttempt(worker=run.worker, id=run.id, reason=reason))
+                case DiscardRun(attempt, service):
+                    self.services.ended(service, attempt)
+                    if self.services.get(service) is not None:
+                        self.emit(Discard(service=service, id=attempt))
+                case DropOutput(attempt, service):
+                    self.drop(attempt, service)
+                case Retry(after_s):
+                    self._pause(stage, index, after_s)
+                case GiveUp(reason, failure):
+                    self._give_up(stage, index, reason, failure)
+
+    def release(self, run: Run) -> None:
+        """Note that an attempt no longer occupies its worker."""
+        self.workers.ended(run.worker, run.id)
+
+    def drop(self, attempt: AttemptId, service: ServiceId) -> None:
+        """Have a service delete a sealed attempt that must not be read."""
+        if self.services.get(service) is not None:
+            self._dropped.add(attempt)
+            self.emit(Drop(service=service, id=attempt))
+
+    def was_dropped(self, attempt: AttemptId) -> bool:
+        """Return whether a service was told to delete *attempt*, and may do so at any time."""
+        return attempt in self._dropped
+
+    def seal(self, stage: StageRun, index: int, output: Output) -> None:
+        """Have the output of a finished attempt sealed, or what its kind of task has instead."""
+        if stage.work is Work.COMMIT:
+            self.sealed(stage, index, output.id, output.service)
+        elif stage.work is Work.PLAN:
+            if self._answered is not None:
+                self.emit(RecordPlan(plan=self._answered))
+        else:
+            keeper = self.services.get(output.service)
+            if keeper is not None:
+                self.services.assign(keeper, output.id)
+            self.emit(
+                Seal(
+                    service=output.service,
+                    id=output.id,
+                    group=stage.groups[index],
+                    output_file=output.file,
+                    expected=label_table.total(output.table),
+                )
+            )
+
+    def _pause(self, stage: StageRun, index: int, after_s: float) -> None:
+        avoid = stage.avoid.get(index)
+        if avoid is not None:
+            stage.avoid[index] = avoid._replace(until=avoid.until + after_s)
+        self._pauses.start(stage.tasks[index].ref, self.now + after_s)
+
+    def end_pauses(self) -> None:
+        """Make the tasks ready whose pause is over, if their inputs are complete."""
+        for number, index in self._pauses.over(self.now):
+            stage = self.stages[number]
+            waits = index < len(stage.tasks) and stage.tasks[index].state is TaskState.WAITING
+            if waits and stage.open:
+                stage.apply(index, Ready())
+                self.wake_all = True
+
+    # --- attempts -----------------------------------------------------------------------------
+
+    def answer_plan(self, plan: Plan) -> None:
+        """Remember what the plan task answered, to be recorded next."""
+        self._answered = plan
+
+    def plan_recorded(self) -> None:
+        """Start with the plan that was answered; every service has it now."""
+        stage = self.stages[0]
+        output = stage.tasks[0].output if stage.tasks else None
+        if self.plan is None and self._answered is not None and output is not None:
+            self.carry_out(stage, 0, stage.apply(0, Sealed(output.id, output.service)))
+            self.begin(self._answered, adopted=False)
+
+    def plan_to_record(self) -> Plan | None:
+        """Return the plan that a newly attached service must keep; None: there is none yet."""
+        return self.plan or self._answered
+
+    def sealed(self, stage: StageRun, index: int, attempt: AttemptId, service: ServiceId) -> None:
+        """Take over that a service sealed an attempt."""
+        before = stage.tasks[index].state
+        self.services.ended(service, attempt)
+        self.carry_out(stage, index, stage.apply(index, Sealed(attempt, service)))
+        if before is TaskState.SEALING and self._counted_in(stage, index, service):
+            self._advance(stage)
+
+    def adopt(self, item: Found) -> None:
+        """Take over a sealed attempt that a service was found to have, or have it dropped."""
+        stage = self.stage_of(item.output.id)
+        if self._adopt(item) and stage is not None:
+            self._advance(stage)
+
+    def _adopt(self, item: Found) -> bool:
+        attempt, service = item.output.id, item.output.service
+        stage = self.stage_of(attempt)
+        if stage is None or not self._may_adopt(stage, item):
+            self.drop(attempt, service)
+            return False
+        before = stage.tasks[attempt.task].state
+        self.carry_out(stage, attempt.task, stage.apply(attempt.task, Adopted(item.output)))
+        if before is TaskState.DONE or before is TaskState.SEALING:
+            return False
+        return self._counted_in(stage, attempt.task, service)
+
+    def _may_adopt(self, stage: StageRun, item: Found) -> bool:
+        attempt = item.output.id
+        if stage.work is not Work.RUN or attempt in self._dropped:
+            return False
+        if stage.groups[attempt.task] != item.group:
+            return False
+        if attempt.epoch == self.epoch:
+            # Not of an earlier planning of the stage: its group may have meant something else.
+            return attempt.attempt > stage.floor
+        return self._plan_adopted and not stage.regrouped
+
+    def lose(self, stage: StageRun, attempt: AttemptId, reason: str) -> None:
+        """Give up an attempt that ran or was being sealed."""
+        failure = Failure(kind=FailureKind.INFRASTRUCTURE, message=reason)
+        self.carry_out(stage, attempt.task, stage.apply(attempt.task, Lost(attempt, failure)))
+
+    def miss(self, stage: StageRun, index: int) -> None:
+        """Note that a sealed output is gone or unusable; ``reopen_lost`` decides what follows."""
+        output = stage.tasks[index].output
+        if output is not None:
+            stage.miss(index)
+            self.drop(output.id, output.service)
+
+    def found_again(self, stage: StageRun, index: int) -> None:
+        """Note that an output that was missing is there after all."""
+        output = stage.tasks[index].output
+        home = None if output is None else self.services.get(output.service)
+        if home is not None:
+            stage.found_again(index, home.node)
+
+    def reopen_lost(self, reason: str) -> None:
+        """Have the tasks done again whose missing output somebody needs."""
+        for stage, index, actions in reopen_needed(self.plan_stages, reason):
+            self.carry_out(stage, index, actions)
+
+    # --- stages -------------------------------------------------------------------------------
+
+    def start_planning(self) -> None:
+        """Let a worker make the plan."""
+        self.stages[0].plan(self.epoch)
+        self.stages[0].open_inputs(renewed=False)
+        self.wake_all = True
+
+    def begin(self, plan: Plan, *, adopted: bool) -> None:
+        """Start the first stage of *plan*.
+
+        Args:
+            plan: What to do.
+            adopted: An earlier coordinator made it, so what was sealed for it is still good.
+        """
+        planning = self.stages[0]
+        if planning.planned and not planning.complete:
+            nobody = Output(AttemptId(0, 0, 0, 0), ServiceId(""))
+            self.carry_out(planning, 0, planning.apply(0, Adopted(nobody)))
+        self.plan = plan
+        self._plan_adopted = adopted
+        self.phase = JobPhase.RUNNING
+        self.stages += stages_of(plan, self._limits, has_output=self.has_output)
+        if not adopted:
+            for item in self.inventory.take_all():
+                self.drop(item.output.id, item.output.service)
+        self._plan_stage(self.stages[1])
+        self._advance(self.stages[1])
+
+    def _plan_stage(self, stage: StageRun) -> None:
+        stage.plan(self.epoch)
+        self.announce("stage-started", f"{len(stage.tasks)} tasks", stage=stage)
+        for item in self.inventory.take(stage.number):
+            self._adopt(item)
+        stage.open_inputs(renewed=False)
+        self.wake_all = True
+
+    def _counted_in(self, stage: StageRun, index: int, service: ServiceId) -> bool:
+        """Count a task in if its last step made it done; return whether it did."""
+        if stage.tasks[index].state is not TaskState.DONE:
+            return False
+        home = self.services.get(service)
+        stage.count_in(index, home.node if home else UNKNOWN_NODE)
+        return True
+
+    def _advance(self, stage: StageRun) -> None:
+        """Go on with the next stage, and the next, as far as they are complete."""
+        while stage.complete and self.finish is None:
+            stage.finished_s = self.now
+            if stage.started_s is None:
+                stage.started_s = self.now
+            if stage.work is Work.RUN:
+                self.announce("stage-finished", f"{len(stage.tasks)} tasks", stage=stage)
+            if stage.number + 1 == len(self.stages):
+                self.end(Outcome.SUCCEEDED)
+                return
+            stage = self.stages[stage.number + 1]
+            if stage.complete:  # it had read what it needed before that was lost and made again
+                stage.open_inputs(renewed=True)
+                return
+            self._go_on_to(stage)
+
+    def _go_on_to(self, stage: StageRun) -> None:
+        """Plan or continue a stage whose inputs are complete (again)."""
+        if stage.work is Work.COMMIT:
+            self.phase = JobPhase.COMMITTING
+        if not stage.planned:
+            self._plan_stage(stage)
+            return
+        if stage.extend():
+            self.reopen_lost("a task that was not foreseen reads it")
+        if stage.before is None or stage.before.complete:
+            stage.open_inputs(renewed=True)
+            self.wake_all = True
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _give_up(self, stage: StageRun, index: int, reason: str, failure: Failure) -> None:
+        message = f"{self.name_of(stage, index)} {reason}"
+        excluded = self.workers.excluded
+        if excluded:
+            message += (
+                f" (different tasks kept failing on {', '.join(excluded)}, so they were given none"
+                " for a while)"
+            )
+        self.end(Outcome.FAILED, message, failure)
+
+    def end(self, outcome: Outcome, message: str = "", failure: Failure | None = None) -> None:
+        """End the job: stop whatever runs, then finish."""
+        if self.finish is not None:
+            return
+        unfinished = {attempt for worker in self.workers for attempt in worker.live}
+        unfinished.update(attempt for service in self.services for attempt in service.unsealed)
+        for attempt in sorted(unfinished):
+            stage = self.stage_of(attempt)
+            if stage is not None:
+                actions = stage.apply(attempt.task, Cancelled(f"the job has {outcome}"))
+                self.carry_out(stage, attempt.task, actions)
+        self.announce("job-finished", message or f"the job has {outcome}", failure=failure)
+        finish = FinishJob(
+            outcome=outcome,
+            message=message,
+            failure=failure,
+            remove_output=self.has_output and outcome is not Outcome.SUCCEEDED,
+        )
+        self.emit(finish)
+        self.finish = finish
+        self.phase = _PHASE_AFTER[outcome]
+
+    # --- giving out tasks ---------------------------------------------------------------------
+
+    def assign(self) -> None:
+        """Give tasks to workers that may have become able to take some."""
+        if self.wake_all:
+            able = self.workers.all_usable()
+        else:
+            one = None if self.wake is None else self.workers.usable(self.wake)
+            able = [] if one is None else [one]
+        self.wake_all, self.wake = False, None
+        for assigned in self._dispatcher.give_out(able, self.now):
+            self.emit(assigned)
+            attempt = assigned.id
+            stage = self.stages[attempt.stage]
+            if attempt.attempt > stage.floor + 1:
+                text = f"{self.name_of(stage, attempt.task)}: attempt {attempt.attempt}"
+                worker = assigned.worker
+                self.announce("task-retried", text, stage=stage, attempt=attempt, worker=worker)

@@ -1,0 +1,157 @@
+"""What follows when a partition service attaches or is lost: its word on what it holds is final.
+
+What the job believed to be sealed there and is not, is missing. What is there and the job did not
+know of (it was sealed for an earlier coordinator, or while the service counted as lost), a task may
+adopt; else it is dropped, because readers would see it.
+"""
+
+from disco_engine.core.events import Outcome, RecordPlan, ServiceAttached
+from disco_engine.core.inventory import Found, PlansDifferError, found
+from disco_engine.core.job_run import JobRun
+from disco_engine.core.model import AttemptId, Plan, ServiceId
+from disco_engine.core.stages import StageRun
+from disco_engine.core.task import TaskState
+from disco_engine.core.task_events import Output
+
+
+def service_attached(run: JobRun, event: ServiceAttached) -> None:
+    """React to a service that told what it has."""
+    name = event.service
+    known = run.services.knows(name)
+    restarted = run.services.attach(name, event.node, event.incarnation)
+    run.wake_all = True
+    run.inventory.forget(name)
+    holdings = {sealed.id: found(sealed, name) for sealed in event.sealed}
+    if known and restarted:
+        text = f"partition service {name} is back with {len(holdings)} sealed attempts"
+        run.announce("service-back", text)
+    if not run.started:
+        _keep(run, event.plan, holdings, name)
+        start_if_settled(run)
+        return
+    if not _agree_on_plan(run, event.plan, holdings, name):
+        return
+    _compare_sealed(run, name, holdings)
+    _compare_unsealed(run, name, holdings, restarted=restarted)
+    for attempt, item in holdings.items():
+        _offer(run, attempt, item)
+
+
+def service_lost(run: JobRun, name: ServiceId, reason: str) -> None:
+    """React to a service that is gone with all it had."""
+    service = run.services.lose(name)
+    run.inventory.forget(name)
+    run.wake_all = True
+    if service is not None:
+        run.announce("service-lost", f"partition service {name} on {service.node}: {reason}")
+        why = f"partition service {name} was lost: {reason}"
+        for stage, index, output in _sealed_at(run, name):
+            if output.table and index not in stage.missing:
+                run.miss(stage, index)
+        run.reopen_lost(why)
+        for attempt in service.unsealed:
+            _lose(run, attempt, why)
+    start_if_settled(run)
+
+
+def start_if_settled(run: JobRun) -> None:
+    """Start the job once it is known which services it has, with the plan they have, if any."""
+    if run.started or not run.services.settled:
+        return
+    run.started = True
+    try:
+        plan = run.inventory.plan()
+    except PlansDifferError as error:
+        run.end(Outcome.FAILED, str(error))
+        return
+    if plan is None:
+        run.start_planning()
+        return
+    if not run.inventory.all_have_plan(service.id for service in run.services):
+        run.emit(RecordPlan(plan=plan))
+    run.begin(plan, adopted=True)
+
+
+def _keep(
+    run: JobRun, plan: Plan | None, holdings: dict[AttemptId, Found], name: ServiceId
+) -> None:
+    if plan is not None:
+        run.inventory.note_plan(name, plan)
+    for item in holdings.values():
+        run.inventory.keep(item)
+
+
+def _agree_on_plan(
+    run: JobRun, plan: Plan | None, holdings: dict[AttemptId, Found], name: ServiceId
+) -> bool:
+    """Bring the job's and the service's plan together; False: the job has ended over it."""
+    ours = run.plan_to_record()
+    if plan is None or ours is None:
+        if ours is not None:
+            run.emit(RecordPlan(plan=ours))
+        if plan is not None:  # it counted as lost when the job started without a plan
+            _keep(run, plan, holdings, name)
+            holdings.clear()
+            run.emit(RecordPlan(plan=plan))
+            run.begin(plan, adopted=True)
+    elif plan != ours:
+        run.end(Outcome.FAILED, str(PlansDifferError([name])))
+    return run.finish is None
+
+
+def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found]) -> None:
+    """Find out which outputs that the job counts on are there; takes them out of *holdings*."""
+    for stage, index, output in _sealed_at(run, name):
+        item = holdings.pop(output.id, None)
+        if not output.table:
+            if item is None:  # a note for the next coordinator, about nothing that could be lost
+                run.seal(stage, index, output)
+        elif item is None or item.output.table != output.table or run.was_dropped(output.id):
+            if index not in stage.missing:
+                run.miss(stage, index)
+        elif index in stage.missing:
+            run.found_again(stage, index)
+    run.reopen_lost(f"partition service {name} no longer has it")
+
+
+def _compare_unsealed(
+    run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found], *, restarted: bool
+) -> None:
+    """Find out what became of attempts that were being pushed or sealed there."""
+    service = run.services.get(name)
+    for attempt in list(service.unsealed) if service else ():
+        stage = run.own_stage_of(attempt)
+        if stage is None:
+            continue
+        output = stage.tasks[attempt.task].output
+        sealing = output if output is not None and output.id == attempt else None
+        item = holdings.pop(attempt, None)
+        if sealing is not None and item is not None and item.output.table == sealing.table:
+            run.sealed(stage, attempt.task, attempt, name)
+        elif restarted and (sealing is None or sealing.table):
+            # (A seal without data goes on: it is asked for until it is answered.)
+            run.lose(stage, attempt, f"partition service {name} restarted without it")
+
+
+def _offer(run: JobRun, attempt: AttemptId, item: Found) -> None:
+    """Find the place of a sealed attempt that the job does not know of."""
+    stage = run.stages[attempt.stage] if attempt.stage < len(run.stages) else None
+    if run.plan is None or (stage is not None and not stage.planned):
+        run.inventory.keep(item)
+    else:
+        run.adopt(item)
+
+
+def _sealed_at(run: JobRun, name: ServiceId) -> list[tuple[StageRun, int, Output]]:
+    return [
+        (stage, index, task.output)
+        for stage in run.plan_stages
+        for index, task in enumerate(stage.tasks)
+        if task.state is TaskState.DONE and task.output and task.output.service == name
+    ]
+
+
+def _lose(run: JobRun, attempt: AttemptId, reason: str) -> None:
+    stage = run.own_stage_of(attempt)
+    if stage is not None:
+        run.lose(stage, attempt, reason)

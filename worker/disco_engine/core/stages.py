@@ -1,0 +1,396 @@
+"""One stage of a job while it runs: its tasks, which of them are ready, and what they left.
+
+Single tasks change through ``task.step`` only, and only in ``StageRun.apply``, which keeps the
+counters and the queue in agreement with them.
+"""
+
+from collections.abc import Iterable
+
+from disco_engine.core import label_table
+from disco_engine.core.events import StageCounts, Work
+from disco_engine.core.grouping import (
+    NODE_GROUPINGS,
+    Readers,
+    group_order,
+    groups_of_inputs,
+    groups_of_outputs,
+    inputs_by_group,
+    sources_of,
+    split_source,
+)
+from disco_engine.core.model import (
+    Group,
+    Grouping,
+    Layout,
+    NodeName,
+    Plan,
+    Source,
+    Stage,
+    TaskInput,
+    TaskRef,
+)
+from disco_engine.core.outputs import StageOutputs
+from disco_engine.core.scheduling import Avoid, ReadyQueue
+from disco_engine.core.task import Limits, Task, TaskState, step
+from disco_engine.core.task_events import (
+    Action,
+    Cancelled,
+    DropOutput,
+    Event,
+    Output,
+    Ready,
+    Started,
+    Unready,
+)
+
+Reads = tuple[tuple[TaskInput, ...], tuple[Source, ...]]
+"""What a task reads: inputs in the first stage, sources in the others."""
+
+_BUSY = frozenset({TaskState.RUNNING, TaskState.SEALING})
+
+
+class StageRun:
+    """One stage.
+
+    Args:
+        number: Its index in the job: 0 is the plan stage.
+        work: What its tasks are.
+        name: For people.
+        how: How its tasks follow from what they read.
+        before: The stage it reads; None in the first stage, and for plan and commit.
+        inputs: What the first stage reads.
+        limits: How often each task may fail.
+
+    Attributes:
+        layout: How its output will be read.
+        sort_output: The next stage wants sorted blocks.
+        write_output: Its records go to the job's output; nothing is pushed.
+        planned: Its tasks are known.
+        regrouped: Its tasks are not those that an earlier coordinator had, even if their groups
+            look the same: an output that is grouped by node, here or before, was made again.
+        open: Its inputs are complete, so its tasks may run.
+        groups: What each task is about.
+        tasks: As many as groups.
+        queue: The tasks that are ready.
+        outputs: Sums over what is sealed.
+        missing: Tasks that are done, but whose output is gone. Nobody needed it when it went.
+        version: Grows whenever ``outputs`` changes.
+        floor: Attempts up to this number belong to tasks of an earlier planning of the stage.
+        started_s: First assignment (or planning, if there is no task); None: not yet.
+        finished_s: Last seal; None: not yet.
+    """
+
+    layout = Layout.BY_TASK
+    sort_output = False
+    write_output = False
+
+    def __init__(
+        self,
+        number: int,
+        work: Work,
+        name: str,
+        *,
+        limits: Limits,
+        how: Grouping = Grouping.GROUP_ALL,
+        before: "StageRun | None" = None,
+        inputs: tuple[TaskInput, ...] = (),
+    ) -> None:
+        self.number = number
+        self.work = work
+        self.name = name
+        self.grouping = how
+        self.before = before
+        self.floor = 0
+        self.started_s: float | None = None
+        self.finished_s: float | None = None
+        self._limits = limits
+        self._inputs = inputs
+        self._inputs_by_group: dict[Group, tuple[TaskInput, ...]] = {}
+        self.version = 0
+        self._empty()
+
+    def _empty(self) -> None:
+        self.planned = False
+        self.regrouped = False
+        self.open = False
+        self.groups: list[Group] = []
+        self.tasks: list[Task] = []
+        self.queue = ReadyQueue()
+        self.outputs = StageOutputs()
+        self.missing: set[int] = set()
+        self.avoid: dict[int, Avoid] = {}
+        self._sorted = True
+        self._busy = self._done = self._retries = 0
+        self._records_in = self._bytes_in = self._file_records = 0
+
+    @property
+    def pushes(self) -> bool:
+        """Its attempts push what they write to a partition service."""
+        return self.work is Work.RUN and not self.write_output
+
+    @property
+    def complete(self) -> bool:
+        """Every task is done."""
+        return self.planned and self._done == len(self.tasks)
+
+    @property
+    def inputs_version(self) -> int:
+        """The version of what its tasks read; another one means that it has changed."""
+        return self.before.version if self.before else 0
+
+    # --- planning -----------------------------------------------------------------------------
+
+    def wanted_groups(self) -> list[Group]:
+        """Return the groups that follow from what there is to read now, in task order."""
+        if self.work is not Work.RUN:
+            return [Group()]
+        if self.before is None:
+            return groups_of_inputs(self.grouping, self._inputs)
+        read = self.before.outputs
+        tables = (task.output.table if task.output else b"" for task in self.before.tasks)
+        return groups_of_outputs(self.grouping, read.held, read.homes, tables)
+
+    def plan(self, epoch: int) -> None:
+        """Make the stage's tasks; they wait."""
+        self.planned = True
+        before = self.before
+        self.regrouped = before is not None and (
+            before.regrouped
+            or (self.grouping in NODE_GROUPINGS and not before.only_older(epoch))
+        )
+        self._add_tasks(self.wanted_groups())
+        if self.before is None and self.grouping is not Grouping.SPLIT:
+            self._inputs_by_group = inputs_by_group(self.grouping, self._inputs)
+
+    def extend(self) -> int:
+        """Add tasks for groups that had none when the stage was planned; return how many.
+
+        That happens if an output that was made again is not what it was: the user's code is not
+        deterministic. What already ran stays as it is; what came new must not go unread.
+        """
+        known = set(self.groups)
+        new = [group for group in self.wanted_groups() if group not in known]
+        self._sorted = self._sorted and not new
+        self._add_tasks(new)
+        return len(new)
+
+    def start_over(self, reason: str) -> list[Action]:
+        """Forget all tasks; the stage waits to be planned again."""
+        actions: list[Action] = []
+        for index, task in enumerate(self.tasks):
+            self.floor = max(self.floor, task.started)
+            if index in self.missing:
+                continue
+            if task.state is TaskState.DONE and task.output is not None:
+                actions.append(DropOutput(task.output.id, task.output.service))
+            else:
+                actions += self.apply(index, Cancelled(reason))
+        self.version += 1
+        self._empty()
+        return actions
+
+    def _add_tasks(self, groups: list[Group]) -> None:
+        first = len(self.tasks)
+        self.groups += groups
+        self.tasks += [
+            Task(ref=TaskRef(self.number, index), limits=self._limits, started=self.floor)
+            for index in range(first, first + len(groups))
+        ]
+
+    # --- tasks --------------------------------------------------------------------------------
+
+    def apply(self, index: int, event: Event) -> list[Action]:
+        """Give *event* to a task and return what must be done.
+
+        Raises:
+            IllegalTransition: The event cannot happen.
+        """
+        old = self.tasks[index]
+        new, actions = step(old, event)
+        if new is old:
+            return actions
+        self.tasks[index] = new
+        if new.state is not old.state:
+            self._busy += (new.state in _BUSY) - (old.state in _BUSY)
+            self._done += (new.state is TaskState.DONE) - (old.state is TaskState.DONE)
+            if old.state is TaskState.READY:
+                self.queue.remove(index)
+            if new.state is TaskState.READY:
+                self.queue.add(index, self._home_of(index), self.avoid.pop(index, None))
+        if isinstance(event, Started) and new.started > self.floor + 1:
+            self._retries += 1
+        return actions
+
+    def open_inputs(self, *, renewed: bool) -> None:
+        """Make every task ready that waits.
+
+        Args:
+            renewed: The inputs were incomplete for a while.
+        """
+        self.open = True
+        for index, task in enumerate(self.tasks):
+            if task.state is TaskState.WAITING:
+                self.apply(index, Ready(renewed))
+
+    def close_inputs(self) -> None:
+        """Let no more tasks start until the inputs are complete again."""
+        self.open = False
+        for index in self.queue.clear():
+            self.apply(index, Unready())
+
+    def unfinished_groups(self) -> list[Group]:
+        """Return the groups of the tasks that are not done."""
+        return [
+            group
+            for group, task in zip(self.groups, self.tasks, strict=True)
+            if task.state is not TaskState.DONE
+        ]
+
+    def reads(self, index: int) -> Reads:
+        """Return what a task reads now."""
+        group = self.groups[index]
+        if self.work is not Work.RUN:
+            return (), ()
+        if self.before is None:
+            if self.grouping is Grouping.SPLIT:
+                return (self._inputs[group.origin or 0],), ()
+            return self._inputs_by_group[group], ()
+        if self.grouping is Grouping.SPLIT:
+            output = self.before.tasks[group.origin or 0].output
+            if output is None:
+                return (), ()
+            source = split_source(group, self.before.number, output.service, output.table)
+            return (), (source,)
+        read = self.before.outputs
+        return (), sources_of(group, self.before.number, read.held, read.homes)
+
+    def _home_of(self, index: int) -> NodeName | None:
+        """Return the node with most of what a task reads; None: none in particular."""
+        group = self.groups[index]
+        if self.before is None or group.node is not None:
+            return group.node
+        if self.grouping is Grouping.SPLIT:
+            output = self.before.tasks[group.origin or 0].output
+            return self.before.outputs.homes.get(output.service) if output else None
+        if group.label is not None:
+            return self.before.outputs.main_node(group.label)
+        return None
+
+    # --- outputs ------------------------------------------------------------------------------
+
+    def count_in(self, index: int, node: NodeName) -> None:
+        """Count the output of a task that is done now.
+
+        Args:
+            index: Which task.
+            node: Of the service that has the output.
+        """
+        output = self._output(index)
+        self.outputs.add(output.service, node, label_table.unpack(output.table))
+        self.version += 1
+        self._records_in += output.records_in
+        self._bytes_in += output.bytes_in
+        self._file_records += output.file_records
+
+    def miss(self, index: int) -> None:
+        """Note that the output of a task that is done is gone."""
+        output = self._output(index)
+        self.outputs.remove(output.service, label_table.unpack(output.table))
+        self.version += 1
+        self.missing.add(index)
+
+    def found_again(self, index: int, node: NodeName) -> None:
+        """Note that an output that was missing is there after all."""
+        output = self._output(index)
+        self.missing.discard(index)
+        self.outputs.add(output.service, node, label_table.unpack(output.table))
+        self.version += 1
+
+    def reopen(self, index: int, event: Event) -> list[Action]:
+        """Let a task whose output is missing be done again; *event* tells it so."""
+        output = self._output(index)
+        self.missing.discard(index)
+        self._records_in -= output.records_in
+        self._bytes_in -= output.bytes_in
+        return self.apply(index, event)
+
+    def only_older(self, epoch: int) -> bool:
+        """Return whether every task was done by an earlier coordinator than that of *epoch*."""
+        return all(self._output(index).id.epoch < epoch for index in range(len(self.tasks)))
+
+    def needed_of(self, before: "StageRun") -> list[int]:
+        """Return which missing outputs of *before* this stage's unfinished tasks read."""
+        missing = sorted(before.missing)
+        if not self.planned:
+            return missing
+        readers = Readers(self.grouping, self.unfinished_groups())
+        needed = []
+        for index in missing:
+            output = before._output(index)
+            node = before.outputs.homes[output.service]  # set when it was counted in
+            if readers.read(index, node, label_table.labels_in(output.table)):
+                needed.append(index)
+        return needed
+
+    def done_outputs(self) -> Iterable[tuple[int, Output]]:
+        """Yield the output of every task that is done, in the order of the parts."""
+        order: Iterable[int] = range(len(self.tasks))
+        if not self._sorted:
+            order = sorted(order, key=lambda index: group_order(self.groups[index]))
+        for index in order:
+            if self.tasks[index].state is TaskState.DONE:
+                yield index, self._output(index)
+
+    def _output(self, index: int) -> Output:
+        output = self.tasks[index].output
+        if output is None:
+            raise LookupError(f"stage {self.name}, task {index} has no output")
+        return output
+
+    def counts(self) -> StageCounts:
+        """Return the stage in numbers."""
+        written = self.outputs.total
+        return StageCounts(
+            name=self.name,
+            total=len(self.tasks),
+            waiting=len(self.tasks) - self._busy - self._done,
+            running=self._busy,
+            done=self._done,
+            retries=self._retries,
+            records_in=self._records_in,
+            bytes_in=self._bytes_in,
+            records_out=written.records + self._file_records,
+            bytes_out=written.bytes,
+            started_s=self.started_s,
+            finished_s=self.finished_s,
+            largest_labels=self.outputs.largest(),
+        )
+
+
+def stages_of(plan: Plan, limits: Limits, *, has_output: bool) -> list[StageRun]:
+    """Return the stages of *plan* in order, then one that commits the output if there is one."""
+    runs: list[StageRun] = []
+    for index, stage in enumerate(plan.stages):
+        run = StageRun(
+            index + 1,
+            Work.RUN,
+            stage.name,
+            limits=limits,
+            how=stage.grouping,
+            before=runs[-1] if runs else None,
+            inputs=() if runs else plan.inputs,
+        )
+        _describe_output(run, plan.stages[index + 1 :], has_output=has_output)
+        runs.append(run)
+    if has_output:
+        runs.append(StageRun(len(runs) + 1, Work.COMMIT, "commit", limits=limits))
+    return runs
+
+
+def _describe_output(run: StageRun, later: tuple[Stage, ...], *, has_output: bool) -> None:
+    if not later:
+        run.write_output = has_output
+        return
+    if later[0].grouping is not Grouping.SPLIT:
+        run.layout = Layout.BY_LABEL
+    run.sort_output = later[0].sorted_input

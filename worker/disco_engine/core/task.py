@@ -1,0 +1,326 @@
+"""The life of one task, as values and one pure function.
+
+::
+
+            Ready            Started             Finished              Sealed
+    WAITING -----> READY ----------> RUNNING ------------> SEALING ------------> DONE
+     ^ ^ ^ ^         |                 | ^                   | |                   |
+     | | | +-Unready-+                 | +-- Lost, a rival --+ |                   |
+     | | |                             |        runs           |                   |
+     | | +-- Failed, Lost, none runs --+                       |                   |
+     | +---- Lost, none runs ----------------------------------+                   |
+     +------ OutputLost -----------------------------------------------------------+
+
+    Each way back may lead to FAILED instead: out of attempts, lost too often, or fatal.
+    Adopted leads from WAITING, READY and RUNNING to DONE; Cancelled from all but DONE and FAILED
+    to CANCELLED.
+
+A task may have several live attempts: rivals. The first that is reported finished is sealed; when
+its seal is confirmed, the rivals are stopped and what they wrote is discarded. So at most one
+attempt is ever asked to be sealed at a time, and a second one only after the first was given up.
+
+Reports come late, twice, and from workers that were given up: an attempt that is no longer live was
+decided when it ceased to be, and what it says changes nothing. Two things raise: a report of an
+attempt that was never started, and an event that only a bug of the caller can produce.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from disco_engine.core.model import AttemptId, Failure, FailureKind, ServiceId, TaskRef
+from disco_engine.core.task_events import (
+    Action,
+    Adopted,
+    Cancelled,
+    DiscardRun,
+    DropOutput,
+    Event,
+    Failed,
+    Finished,
+    GiveUp,
+    Lost,
+    Output,
+    OutputLost,
+    Ready,
+    Retry,
+    Run,
+    Sealed,
+    SealOutput,
+    Started,
+    StopRun,
+    Unready,
+)
+
+COUNTED_PAUSE_S = 0.1
+COUNTED_PAUSE_LIMIT_S = 10.0
+LOSS_PAUSE_S = 0.05
+LOSS_PAUSE_LIMIT_S = 5.0
+
+
+class TaskState(StrEnum):
+    """Where a task stands; the value is what users see."""
+
+    WAITING = "waiting"  # its inputs are incomplete, or it pauses before a retry
+    READY = "ready"  # any worker may run it
+    RUNNING = "running"  # at least one attempt is live
+    SEALING = "sealing"  # an attempt has finished and its service was asked to seal it
+    DONE = "done"  # one attempt is sealed
+    FAILED = "failed"  # out of attempts: the job ends
+    CANCELLED = "cancelled"  # the job was ended by something else
+
+
+_ENDED = frozenset({TaskState.FAILED, TaskState.CANCELLED})
+
+
+class Limits(NamedTuple):
+    """How often a task may fail; see JobSettings."""
+
+    max_attempts: int
+    max_consecutive_losses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One unit of work and how far it has come.
+
+    Attributes:
+        ref: Which task of the job.
+        limits: Shared by all tasks of the job.
+        state: Where it stands.
+        started: Attempts started in this epoch; the number of the newest.
+        live: Attempts that run; not empty exactly while RUNNING, rivals of the one being sealed
+            while SEALING.
+        output: What is being sealed (SEALING) or is sealed (DONE); None in all other states.
+        failures: Attempts that failed for the user's code or data.
+        losses: Attempts lost in a row.
+        outputs_lost: How often a sealed output was lost.
+    """
+
+    ref: TaskRef
+    limits: Limits
+    state: TaskState = TaskState.WAITING
+    started: int = 0
+    live: tuple[Run, ...] = ()
+    output: Output | None = None
+    failures: int = 0
+    losses: int = 0
+    outputs_lost: int = 0
+
+    def run_of(self, attempt: AttemptId) -> Run | None:
+        """Return the live attempt with that identity; None if it is not live."""
+        for run in self.live:
+            if run.id == attempt:
+                return run
+        return None
+
+
+Decision: TypeAlias = tuple[Task, list[Action]]
+
+
+class IllegalTransition(Exception):
+    """An event that cannot happen in the task's state: a bug in the caller."""
+
+    def __init__(self, task: Task, event: Event) -> None:
+        super().__init__(
+            f"stage {task.ref.stage}, task {task.ref.task} is {task.state} after {task.started}"
+            f" attempts, which does not accept {event}"
+        )
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+def step(task: Task, event: Event) -> Decision:
+    """Return the task after *event*, and what must be done about it, in that order.
+
+    Raises:
+        IllegalTransition: The event cannot happen in this state; the task is unchanged.
+    """
+    if task.state in _ENDED:
+        return task, []
+    match event:
+        case Started(run):
+            return _started(task, event, run)
+        case Finished(output):
+            return _finished(task, event, output)
+        case Sealed(attempt, service):
+            return _sealed(task, event, attempt, service)
+        case Ready(renewed):
+            if task.state is not TaskState.WAITING:
+                raise IllegalTransition(task, event)
+            losses = 0 if renewed else task.losses
+            return replace(task, state=TaskState.READY, losses=losses), []
+        case Unready():
+            if task.state is not TaskState.READY:
+                raise IllegalTransition(task, event)
+            return replace(task, state=TaskState.WAITING), []
+        case Failed(attempt, failure, blameless):
+            return _failed(task, event, attempt, failure, blameless)
+        case Lost(attempt, failure):
+            return _lost(task, attempt, failure)
+        case OutputLost(attempt, reason):
+            return _output_lost(task, attempt, reason)
+        case Adopted(output):
+            return _adopted(task, output)
+        case Cancelled(reason):
+            if task.state is TaskState.DONE:
+                return task, []
+            ended = replace(task, state=TaskState.CANCELLED, live=(), output=None)
+            return ended, [*_end_all(task.live, reason), *_discard_output(task)]
+
+
+def _started(task: Task, event: Event, run: Run) -> Decision:
+    legal = task.state is TaskState.READY or task.state is TaskState.RUNNING
+    stage, index, _, number = run.id
+    if not legal or (stage, index) != task.ref or number != task.started + 1:
+        raise IllegalTransition(task, event)
+    live = (*task.live, run)
+    return replace(task, state=TaskState.RUNNING, started=number, live=live), []
+
+
+def _finished(task: Task, event: Event, output: Output) -> Decision:
+    run = task.run_of(output.id)
+    if run is None:
+        _check_started(task, event, output.id)
+        return task, []
+    if task.state is TaskState.SEALING:  # a rival came second
+        return replace(task, live=_without(task.live, run)), _discard(run)
+    live = _without(task.live, run)
+    sealing = replace(task, state=TaskState.SEALING, live=live, output=output)
+    return sealing, [SealOutput(output)]
+
+
+def _sealed(task: Task, event: Event, attempt: AttemptId, service: ServiceId) -> Decision:
+    output = task.output
+    if output is None or not output.is_at(attempt, service):
+        # Given up before the service's answer came; whatever replaces it must not meet it.
+        _check_started(task, event, attempt)
+        return task, [DropOutput(attempt, service)]
+    if task.state is TaskState.DONE:
+        return task, []
+    done = replace(task, state=TaskState.DONE, live=(), losses=0)
+    return done, _end_all(task.live, "another attempt at this task was faster")
+
+
+def _failed(
+    task: Task, event: Event, attempt: AttemptId, failure: Failure, blameless: bool
+) -> Decision:
+    run = task.run_of(attempt)
+    if run is None:
+        _check_started(task, event, attempt)
+        return task, []
+    rest = replace(task, live=_without(task.live, run))
+    actions = _discard(run)
+    if failure.kind is FailureKind.FATAL:
+        return _give_up(rest, actions, f"can never work: {failure.message}", failure)
+    if task.state is TaskState.SEALING:  # a rival of one that has finished: it matters no more
+        return rest, actions
+    if failure.kind is FailureKind.INFRASTRUCTURE:
+        return _after_loss(rest, actions, failure, 0 if blameless else 1)
+    failures = task.failures + 1
+    rest = replace(rest, failures=failures)
+    if failures >= task.limits.max_attempts:
+        times = f"{failures} times" if failures > 1 else "once"
+        reason = f"failed {times}; the last time: {failure.message}"
+        return _give_up(rest, actions, reason, failure)
+    pause = _pause(failures, COUNTED_PAUSE_S, COUNTED_PAUSE_LIMIT_S)
+    return _again(rest, actions, pause)
+
+
+def _lost(task: Task, attempt: AttemptId, failure: Failure) -> Decision:
+    run = task.run_of(attempt)
+    if run is not None:
+        rest = replace(task, live=_without(task.live, run))
+        actions = _end(run, failure.message)
+        if task.state is TaskState.SEALING:
+            return rest, actions
+        return _after_loss(rest, actions, failure, 1)
+    output = task.output
+    if task.state is TaskState.SEALING and output is not None and output.id == attempt:
+        return _after_loss(replace(task, output=None), _discard_output(task), failure, 1)
+    return task, []
+
+
+def _output_lost(task: Task, attempt: AttemptId, reason: str) -> Decision:
+    output = task.output
+    if task.state is not TaskState.DONE or output is None or output.id != attempt:
+        return task, []
+    lost = task.outputs_lost + 1
+    again = replace(task, state=TaskState.WAITING, output=None, outputs_lost=lost)
+    if lost > task.limits.max_consecutive_losses:
+        failure = Failure(kind=FailureKind.INFRASTRUCTURE, message=reason)
+        return _give_up(again, [], _losses_text("its output", lost, failure), failure)
+    return again, [Retry(0.0)]
+
+
+def _adopted(task: Task, output: Output) -> Decision:
+    if task.state is TaskState.SEALING or task.state is TaskState.DONE:
+        if task.output is not None and task.output.is_at(output.id, output.service):
+            return task, []
+        return task, [DropOutput(output.id, output.service)]
+    done = replace(task, state=TaskState.DONE, live=(), output=output, losses=0)
+    return done, _end_all(task.live, "a sealed attempt at this task was found")
+
+
+def _after_loss(task: Task, actions: list[Action], failure: Failure, losses: int) -> Decision:
+    """Decide about a task one of whose attempts went away; *task* no longer has it."""
+    in_a_row = task.losses + losses
+    task = replace(task, losses=in_a_row)
+    if in_a_row > task.limits.max_consecutive_losses:
+        reason = _losses_text("its worker or partition service", in_a_row, failure, " in a row")
+        return _give_up(task, actions, reason, failure)
+    pause = _pause(in_a_row, LOSS_PAUSE_S, LOSS_PAUSE_LIMIT_S) if losses else 0.0
+    return _again(task, actions, pause)
+
+
+def _again(task: Task, actions: list[Action], pause_s: float) -> Decision:
+    if task.live:
+        return replace(task, state=TaskState.RUNNING), actions
+    return replace(task, state=TaskState.WAITING), [*actions, Retry(pause_s)]
+
+
+def _give_up(task: Task, actions: list[Action], reason: str, failure: Failure) -> Decision:
+    actions = [*actions, *_end_all(task.live, "the job failed"), *_discard_output(task)]
+    failed = replace(task, state=TaskState.FAILED, live=(), output=None)
+    return failed, [*actions, GiveUp(reason, failure)]
+
+
+def _losses_text(what: str, times: int, failure: Failure, in_a_row: str = "") -> str:
+    return (
+        f"lost {what} {times} times{in_a_row}; the last time: {failure.message}; find out what ends"
+        " these processes (memory, disk, evictions), or raise max_consecutive_losses"
+    )
+
+
+def _check_started(task: Task, event: Event, attempt: AttemptId) -> None:
+    stage, index, _, number = attempt
+    if (stage, index) != task.ref or not 0 < number <= task.started:
+        raise IllegalTransition(task, event)
+
+
+def _pause(times: int, first_s: float, limit_s: float) -> float:
+    # The exponent is bounded so that the power stays a small number.
+    return min(limit_s, first_s * 2.0 ** min(times - 1, 16)) if times > 0 else 0.0
+
+
+def _without(live: tuple[Run, ...], gone: Run) -> tuple[Run, ...]:
+    return tuple(run for run in live if run is not gone) if len(live) > 1 else ()
+
+
+def _discard(run: Run) -> list[Action]:
+    return [] if run.service is None else [DiscardRun(run.id, run.service)]
+
+
+def _discard_output(task: Task) -> list[Action]:
+    if task.output is None or task.state is not TaskState.SEALING:
+        return []
+    return [DiscardRun(task.output.id, task.output.service)]
+
+
+def _end(run: Run, reason: str) -> list[Action]:
+    return [StopRun(run, reason), *_discard(run)]
+
+
+def _end_all(live: tuple[Run, ...], reason: str) -> list[Action]:
+    return [action for run in live for action in _end(run, reason)]

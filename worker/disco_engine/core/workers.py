@@ -1,0 +1,168 @@
+"""The workers of a job: who is there, what each runs, and who may be given more."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from disco_engine.core.exclusion import Exclusions
+from disco_engine.core.model import AttemptId, NodeName, TaskRef, WorkerId
+from disco_engine.core.scheduling import Asker
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """One worker, as the coordinator knows it.
+
+    Attributes:
+        slots: How many attempts it runs at once.
+        heard: When it last said anything, on the coordinator's clock.
+        credit: How many more tasks it can take.
+        draining: It takes no more, whatever its credit.
+        live: The attempts it runs or has queued, oldest first (a dictionary for its order).
+    """
+
+    id: WorkerId
+    node: NodeName
+    slots: int
+    heard: float
+    credit: int = 0
+    draining: bool = False
+    live: dict[AttemptId, None] = field(default_factory=dict)
+
+
+class WorkerPool:
+    """All workers that have not been lost.
+
+    Usable are those that neither drain nor are excluded.
+
+    Args:
+        lease_s: Silence after which a worker counts as lost.
+        exclude_after: Failures of different tasks that exclude a worker; 0: never.
+    """
+
+    def __init__(self, lease_s: float, exclude_after: int) -> None:
+        self._lease_s = lease_s
+        self._workers: dict[WorkerId, Worker] = {}
+        self._usable: dict[WorkerId, Worker] = {}
+        self._nodes: Counter[NodeName] = Counter()
+        self._exclusions = Exclusions(exclude_after)
+        self.live = 0
+        """Attempts that run anywhere."""
+        self.usable_slots = 0
+        """Slots of all usable workers."""
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers.values())
+
+    @property
+    def slots(self) -> int:
+        """Slots of all workers, usable or not."""
+        return sum(worker.slots for worker in self)
+
+    @property
+    def excluded(self) -> list[WorkerId]:
+        """Who is excluded, by name."""
+        return self._exclusions.workers
+
+    def get(self, name: WorkerId) -> Worker | None:
+        """Return a worker; None: it never joined, or was lost."""
+        return self._workers.get(name)
+
+    def usable(self, name: WorkerId) -> Worker | None:
+        """Return a worker if it may be given tasks; None: it may not."""
+        return self._usable.get(name)
+
+    def all_usable(self) -> list[Worker]:
+        """Return the workers that may be given tasks, in the order in which they joined."""
+        return list(self._usable.values())
+
+    def join(self, name: WorkerId, node: NodeName, slots: int, now: float) -> Worker:
+        """Add a worker, or take back one that is there already, with what it runs."""
+        worker = self._workers.get(name)
+        if worker is None:
+            worker = Worker(id=name, node=node, slots=max(slots, 1), heard=now)
+            self._workers[name] = worker
+        worker.node, worker.slots, worker.heard = node, max(slots, 1), now
+        worker.credit, worker.draining = 0, False
+        self._recount()
+        return worker
+
+    def lose(self, name: WorkerId) -> Worker | None:
+        """Remove a worker and return it; None: it was not there."""
+        worker = self._workers.pop(name, None)
+        if worker is not None:
+            self.live -= len(worker.live)
+            self._exclusions.forget(name)
+            self._recount()
+        return worker
+
+    def drain(self, name: WorkerId) -> None:
+        """Give a worker no more tasks."""
+        if name in self._workers:
+            self._workers[name].draining = True
+            self._recount()
+
+    def heard(self, name: WorkerId, now: float) -> None:
+        """Renew a worker's lease."""
+        worker = self._workers.get(name)
+        if worker is not None:
+            worker.heard = now
+
+    def silent(self, now: float) -> list[WorkerId]:
+        """Return the workers whose lease is over."""
+        return [worker.id for worker in self if now - worker.heard > self._lease_s]
+
+    def started(self, worker: Worker, attempt: AttemptId) -> None:
+        """Note that a worker was given an attempt, for one of its credits."""
+        worker.credit -= 1
+        worker.live[attempt] = None
+        self.live += 1
+
+    def ended(self, name: WorkerId, attempt: AttemptId) -> None:
+        """Note that an attempt no longer occupies its worker."""
+        worker = self._workers.get(name)
+        if worker is not None and attempt in worker.live:
+            del worker.live[attempt]
+            self.live -= 1
+
+    def asker(self, worker: Worker) -> Asker:
+        """Return *worker*, which is usable, as one that asks for a task."""
+        return Asker(worker.id, worker.node, len(self._usable) > 1, len(self._nodes) > 1)
+
+    def note_failure(self, name: WorkerId, task: TaskRef, now: float) -> bool:
+        """Hold a failure against a worker, and return whether it is excluded for that."""
+        spare = len(self._usable) > 1 and name in self._usable
+        excluded = self._exclusions.note(name, task, now, spare=spare)
+        if excluded:
+            self._recount()
+        return excluded
+
+    def end_exclusions(self, now: float) -> bool:
+        """End the exclusions whose time is over, and return whether there were any."""
+        ended = bool(self._exclusions.expired(now))
+        if ended:
+            self._recount()
+        return ended
+
+    def _recount(self) -> None:
+        while True:
+            self._usable = {
+                name: worker
+                for name, worker in self._workers.items()
+                if not worker.draining and name not in self._exclusions
+            }
+            if self._usable or not self._lift_one():
+                break
+        self._nodes = Counter(worker.node for worker in self._usable.values())
+        self.usable_slots = sum(worker.slots for worker in self._usable.values())
+
+    def _lift_one(self) -> bool:
+        """End the exclusion that ends first, because nobody else is left."""
+        first = self._exclusions.ends_first()
+        if first is None:
+            return False
+        self._exclusions.lift(first)
+        return True

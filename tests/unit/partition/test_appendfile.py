@@ -1,0 +1,57 @@
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from disco_engine.partition.appendfile import AppendFile
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """Have the kernel refuse to let files grow, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_parts_follow_each_other_however_many_they_are(tmp_path: Path) -> None:
+    file = AppendFile(tmp_path / "log")
+    parts = [b"%d," % n for n in range(5000)]
+    assert file.append([b"start"]) == 0
+    assert file.append(parts) == 5
+    whole = b"start" + b"".join(parts)
+    assert file.read(0, file.end) == whole
+    assert file.read(5, 10**9) == whole[5:]
+    file.close()
+    again = AppendFile(tmp_path / "log")
+    assert again.append([b"end"]) == len(whole)
+    again.close()
+
+
+def test_a_write_that_fails_leaves_nothing_and_works_when_there_is_room(tmp_path: Path) -> None:
+    file = AppendFile(tmp_path / "log")
+    file.append([b"before"])
+    with files_no_larger_than(50_000):
+        for _ in range(2):
+            with pytest.raises(OSError, match="File too large"):
+                file.append([b"x" * 30_000, b"y" * 30_000])
+            assert file.end == file.size_on_disk() == 6
+        file.append([b"small"])
+    file.append([b"x" * 30_000, b"y" * 30_000])
+    assert file.read(0, file.end) == b"beforesmall" + b"x" * 30_000 + b"y" * 30_000
+    file.close()
+
+
+def test_a_file_that_is_closed_can_be_read_on_by_who_reads_it(tmp_path: Path) -> None:
+    file = AppendFile(tmp_path / "log")
+    file.append([b"content"])
+    with file.in_use():
+        file.close()
+        assert file.read(0, 7) == b"content"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.read(0, 7)

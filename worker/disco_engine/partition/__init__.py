@@ -1,0 +1,1 @@
+"""The partition service: keeps what attempts push, shows readers what is sealed."""

@@ -1,0 +1,1 @@
+"""The process that owns the tasks of one job: a shell around ``core.job``, reached over gRPC."""

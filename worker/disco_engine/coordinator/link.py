@@ -1,0 +1,357 @@
+"""Owns the conversation with one partition service: attach, what it must be told, is it alive.
+
+    NEW ──attach──> ATTACHED ──silent for the lease──> LOST ──answers again──> ATTACHED
+
+Decisions are told in order, one call in flight, while the next batch accumulates. Attach never
+overlaps such a call, so what an inventory says and what the results before and after it say follow
+each other in time.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from disco.v1 import job_pb2, partition_pb2
+from disco_engine.coordinator.calls import PartitionCalls, ServiceSilentError
+from disco_engine.coordinator.errors import FencedError
+from disco_engine.core.events import (
+    Discard,
+    Drop,
+    Event,
+    Seal,
+    Sealed,
+    SealRefused,
+    ServiceAttached,
+    ServiceFull,
+    ServiceLost,
+)
+from disco_engine.core.model import Plan
+from disco_engine.wire import (
+    attempt_to_wire,
+    group_to_wire,
+    plan_from_wire,
+    plan_to_wire,
+    totals_to_wire,
+)
+
+log = logging.getLogger(__name__)
+
+Feed: TypeAlias = Callable[[Event], None]
+Order: TypeAlias = Seal | Discard | Drop
+
+CHECK_INTERVAL_S = 1.0
+RETRY_INTERVAL_S = 0.2
+MAX_ORDERS_PER_CALL = 2_000
+
+_REFUSALS = {
+    partition_pb2.DECISION_RESULT_DISCARDED: "it has discarded the attempt",
+    partition_pb2.DECISION_RESULT_UNKNOWN: "it does not have all of the attempt's output",
+}
+
+
+class LinkState(StrEnum):
+    """Where this coordinator stands with a partition service."""
+
+    NEW = "new"  # it has not answered yet
+    ATTACHED = "attached"  # it knows this epoch, and the machine knows what it has
+    LOST = "lost"  # it was silent for its lease; the machine counts on nothing it had
+
+
+class KeptPlan(NamedTuple):
+    """A serialised plan, and what to tell it by: it may be large."""
+
+    content: bytes
+    digest: bytes
+
+
+class ServiceLink:
+    """One partition service, as long as this coordinator lives."""
+
+    def __init__(self, calls: PartitionCalls, *, lease_s: float) -> None:
+        self.service = calls.service
+        self.address = calls.address
+        self.state = LinkState.NEW
+        self._calls = calls
+        self._lease_s = lease_s
+        self._interval_s = min(CHECK_INTERVAL_S, lease_s / 4)
+        self._clock = asyncio.get_running_loop().time
+        self._epoch = 0
+        self._incarnation = ""
+        self._attached_at = 0.0
+        self._full = False
+        self._heard = self._clock()  # when it last answered a check
+        self._unheeded_since: float | None = None  # since when orders have not been answered
+        self._warned = False
+
+        self._attach_wanted = True
+        self._attention = asyncio.Event()  # the next check is due now
+        self._talking = asyncio.Lock()  # orders and Attach never overlap
+
+        self._orders: list[Order] = []
+        self._in_flight: list[Order] = []
+        self._orders_due = asyncio.Event()
+        self._plan: KeptPlan | None = None  # what it must keep
+        self._plan_due = False  # somebody waits to hear that it does
+        self._kept_digest = b""  # of what it keeps
+
+    @property
+    def keeps_plan(self) -> bool:
+        """Whether the service has said that it keeps the plan."""
+        return self._plan is not None and self._kept_digest == self._plan.digest
+
+    def order(self, order: Order) -> None:
+        """Tell the service soon, in order; repeated until it answers.
+
+        A service that is not attached is told nothing: its inventory will tell us, if it returns.
+        """
+        if self.state is LinkState.ATTACHED:
+            self._orders.append(order)
+            self._orders_due.set()
+
+    def keep_plan(self, plan: KeptPlan) -> None:
+        """Have the service keep *plan*, now and whenever it comes back without it."""
+        self._plan = plan
+        self._plan_due = True
+        self._orders_due.set()
+
+    def doubt(self) -> None:
+        """Compare inventories: a reader did not find there what the machine said it would."""
+        self._attach_wanted = True
+        if self._clock() - self._attached_at >= self._interval_s:  # else at the next check
+            self._attention.set()
+
+    async def newest_epoch(self) -> int:
+        """Return the newest epoch the service has seen, asking until it answers."""
+        while True:
+            try:
+                epoch = await self._calls.epoch_seen()
+            except ServiceSilentError as error:
+                self._warn(error)
+                await asyncio.sleep(RETRY_INTERVAL_S)
+            else:
+                return epoch
+
+    async def run(self, epoch: int, feed: Feed, plan_settled: Callable[[], None]) -> None:
+        """Attach with *epoch* and stay in touch; does not return.
+
+        Args:
+            epoch: This coordinator's.
+            feed: Takes the events that follow.
+            plan_settled: Called when the service has said that it keeps the plan, or is lost.
+
+        Raises:
+            FencedError: There is a newer coordinator.
+            ServiceUnusableError: The service refuses us for good.
+        """
+        self._epoch = epoch
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_telling(feed, plan_settled))
+            tasks.create_task(self._keep_attached(feed, plan_settled))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._calls.close()
+
+    # --- is it alive, and what has it got -----------------------------------------------------
+
+    async def _keep_attached(self, feed: Feed, plan_settled: Callable[[], None]) -> None:
+        while True:
+            answered = await self._hear(feed, plan_settled)
+            now = self._clock()
+            if answered:
+                self._heard = now
+            silence = now - self._heard
+            if self._unheeded_since is not None:
+                silence = max(silence, now - self._unheeded_since)
+            if silence >= self._lease_s and self.state is not LinkState.LOST:
+                self._lose(feed, f"it has not answered for {silence:.1f} s")
+                plan_settled()
+            await self._next_check(self._interval_s if answered else RETRY_INTERVAL_S)
+
+    async def _hear(self, feed: Feed, plan_settled: Callable[[], None]) -> bool:
+        try:
+            if not self._attach_wanted:
+                await self._check(feed)
+            if self._attach_wanted:
+                async with self._talking:
+                    await self._tell_noted(feed, plan_settled)
+                    await self._attach(feed)
+        except ServiceSilentError as error:
+            self._warn(error)
+            return False
+        if self._warned:
+            log.info("partition service answers again", extra={"service": self.service})
+            self._warned = False
+        return True
+
+    async def _check(self, feed: Feed) -> None:
+        reply = await self._calls.stat()
+        if reply.epoch > self._epoch:
+            raise FencedError(self.service, f"it has seen epoch {reply.epoch}")
+        restarted = reply.incarnation != self._incarnation
+        if restarted or self.state is not LinkState.ATTACHED:
+            self._attach_wanted = True
+        elif reply.full != self._full:
+            self._full = reply.full
+            feed(ServiceFull(service=self.service, full=reply.full))
+
+    async def _attach(self, feed: Feed) -> None:
+        self._attach_wanted = False  # before the call: a doubt that arises meanwhile counts
+        try:
+            inventory = await self._calls.attach(self._epoch)
+        except ServiceSilentError:
+            self._attach_wanted = True
+            raise
+        plan = None if inventory.plan is None else plan_of(inventory.plan)
+        self._kept_digest = b"" if plan is None else kept_plan(plan).digest
+        self._unheeded_since = None
+        self._attached_at = self._clock()
+        self._incarnation = inventory.incarnation
+        self._full = False
+        self.state = LinkState.ATTACHED
+        log.info(
+            "partition service attached",
+            extra={
+                "service": self.service,
+                "epoch": self._epoch,
+                "incarnation": inventory.incarnation,
+                "sealed": len(inventory.sealed),
+            },
+        )
+        feed(
+            ServiceAttached(
+                service=self.service,
+                node=inventory.node,
+                incarnation=inventory.incarnation,
+                sealed=inventory.sealed,
+                plan=plan,
+                now=self._clock(),
+            )
+        )
+        self._orders_due.set()
+
+    def _lose(self, feed: Feed, reason: str) -> None:
+        log.warning("partition service lost", extra={"service": self.service, "reason": reason})
+        self.state = LinkState.LOST
+        self._attach_wanted = False  # first see whether it answers at all
+        self._orders.clear()
+        self._in_flight = []
+        self._unheeded_since = None
+        feed(ServiceLost(service=self.service, reason=reason))
+
+    async def _next_check(self, delay_s: float) -> None:
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._attention.wait()
+        except TimeoutError:
+            return
+        self._attention.clear()
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            log.warning(
+                "partition service does not answer",
+                extra={"service": self.service, "address": self.address, "error": str(error)},
+            )
+            self._warned = True
+
+    # --- what it must be told -----------------------------------------------------------------
+
+    async def _keep_telling(self, feed: Feed, plan_settled: Callable[[], None]) -> None:
+        while True:
+            await self._orders_due.wait()
+            try:
+                async with self._talking:
+                    await self._tell(feed, plan_settled)
+                self._unheeded_since = None
+            except ServiceSilentError as error:
+                self._warn(error)
+                if self._unheeded_since is None:
+                    self._unheeded_since = self._clock()
+                self._attention.set()
+                await asyncio.sleep(RETRY_INTERVAL_S)
+
+    async def _tell_noted(self, feed: Feed, plan_settled: Callable[[], None]) -> None:
+        """Tell what has been ordered by now: an inventory must not list what is to be dropped."""
+        left = len(self._in_flight) + len(self._orders)
+        while left > 0 and (self._in_flight or self._orders):
+            left -= await self._tell(feed, plan_settled)
+
+    async def _tell(self, feed: Feed, plan_settled: Callable[[], None]) -> int:
+        """Tell the plan, or else the next run of orders of one kind; return how many orders."""
+        if self.state is not LinkState.ATTACHED:
+            self._orders_due.clear()  # until it is
+            return 0
+        plan = self._plan
+        if plan is not None and (self._plan_due or not self.keeps_plan):
+            if not self.keeps_plan:
+                await self._calls.record_plan(self._epoch, plan.content)
+                self._kept_digest = plan.digest
+            self._plan_due = False
+            plan_settled()
+            return 0
+        if not self._in_flight:
+            self._in_flight = self._next_orders()
+        orders = self._in_flight
+        if not orders:
+            self._orders_due.clear()
+            return 0
+        if isinstance(orders[0], Drop):
+            await self._calls.drop(self._epoch, [attempt_to_wire(order.id) for order in orders])
+            results = None
+        else:
+            results = await self._calls.decide(self._epoch, [_decision(o) for o in orders])
+        if self._in_flight is not orders:
+            return 0  # the service was given up meanwhile, and the machine has been told
+        self._in_flight = []
+        for order, result in zip(orders, results or (), strict=False):
+            self._take(order, result, feed)
+        return len(orders)
+
+    def _next_orders(self) -> list[Order]:
+        """Take the longest run that one call can tell."""
+        orders = self._orders
+        count = 0
+        for count, order in enumerate(orders[:MAX_ORDERS_PER_CALL], start=1):
+            if isinstance(order, Drop) is not isinstance(orders[0], Drop):
+                count -= 1
+                break
+        taken, self._orders = orders[:count], orders[count:]
+        return taken
+
+    def _take(
+        self, order: Order, result: partition_pb2.DecisionResult.ValueType, feed: Feed
+    ) -> None:
+        if result == partition_pb2.DECISION_RESULT_SEALED:
+            # Also for a discard that came too late: the machine must know that this one is sealed.
+            feed(Sealed(id=order.id, service=self.service))
+        elif isinstance(order, Seal):
+            reason = _REFUSALS.get(result, f"it answered {result}")
+            feed(SealRefused(id=order.id, service=self.service, reason=reason))
+
+
+def kept_plan(plan: Plan) -> KeptPlan:
+    """Return what a service keeps of *plan*; it is the same for equal plans."""
+    content = plan_to_wire(plan).SerializeToString(deterministic=True)
+    return KeptPlan(content, hashlib.sha256(content).digest())
+
+
+def plan_of(content: bytes) -> Plan:
+    """Return the plan a service keeps."""
+    return plan_from_wire(job_pb2.Plan.FromString(content))
+
+
+def _decision(order: Order) -> partition_pb2.Decision:
+    if isinstance(order, Seal):
+        return partition_pb2.Decision(
+            seal=partition_pb2.SealRequest(
+                attempt=attempt_to_wire(order.id),
+                group=group_to_wire(order.group),
+                output_file=order.output_file,
+                expected=totals_to_wire(order.expected),
+            )
+        )
+    return partition_pb2.Decision(discard=attempt_to_wire(order.id))

@@ -1,0 +1,110 @@
+"""Owns the job's partition services as a whole: the epoch, the plan, who must be told what."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+
+from disco.v1 import coordinator_pb2
+from disco_engine.coordinator.calls import PartitionCalls
+from disco_engine.coordinator.errors import NoServiceError
+from disco_engine.coordinator.link import Feed, LinkState, ServiceLink, kept_plan
+from disco_engine.core.events import Discard, Drop, PlanRecorded, Seal
+from disco_engine.core.model import Failure, FailureKind, Plan, ServiceId
+
+log = logging.getLogger(__name__)
+
+
+class Services:
+    """All partition services of the job, by name."""
+
+    def __init__(
+        self, addresses: Mapping[ServiceId, str], *, job_uid: str, token: str, lease_s: float
+    ) -> None:
+        self.addresses = {
+            service: coordinator_pb2.ServiceAddress(service_id=service, address=address)
+            for service, address in addresses.items()
+        }
+        self._lease_s = lease_s
+        self._links = {
+            service: ServiceLink(
+                PartitionCalls(service, address, job_uid=job_uid, token=token, deadline_s=lease_s),
+                lease_s=lease_s,
+            )
+            for service, address in addresses.items()
+        }
+        self._plan_awaited = False
+
+    async def next_epoch(self) -> int:
+        """Return an epoch greater than any the services have seen, changing nothing.
+
+        Waits for all of them, but not for those that are silent for their lease.
+
+        Raises:
+            NoServiceError: None of them answered.
+            ServiceUnusableError: One of them refuses us for good.
+        """
+        seen: dict[ServiceId, int] = {}
+
+        async def ask(link: ServiceLink) -> None:
+            seen[link.service] = await link.newest_epoch()
+
+        try:
+            async with asyncio.timeout(self._lease_s), asyncio.TaskGroup() as tasks:
+                for link in self._links.values():
+                    tasks.create_task(ask(link))
+        except TimeoutError as error:
+            if not seen:
+                listed = {str(name): link.address for name, link in self._links.items()}
+                raise NoServiceError(listed, self._lease_s) from error
+            silent = sorted(self._links.keys() - seen.keys())
+            log.warning("going on without some partition services", extra={"silent": silent})
+        return max(seen.values()) + 1
+
+    async def run(self, epoch: int, feed: Feed) -> None:
+        """Attach to all services with *epoch* and stay in touch with each.
+
+        Raises:
+            FencedError: There is a newer coordinator (in an exception group).
+            ServiceUnusableError: A service refuses us for good (in an exception group).
+        """
+        settled = partial(self._plan_settled, feed)
+        async with asyncio.TaskGroup() as tasks:
+            for link in self._links.values():
+                tasks.create_task(link.run(epoch, feed, settled))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for link in self._links.values():
+            await link.close()
+
+    def order(self, order: Seal | Discard | Drop) -> None:
+        """Tell one service what the machine decided about an attempt."""
+        self._links[order.service].order(order)
+
+    def record_plan(self, plan: Plan) -> None:
+        """Have every service keep *plan*; PlanRecorded follows when those attached do."""
+        self._plan_awaited = True
+        kept = kept_plan(plan)
+        for link in self._links.values():
+            link.keep_plan(kept)
+
+    def named_in(self, failure: Failure) -> ServiceId | None:
+        """Return the service that an attempt was reading from when it failed; None: from none.
+
+        The input is then "label 3 from ps-0" (see ``Failure.input`` in common.proto).
+        """
+        name = ServiceId(failure.input.rpartition(" from ")[2])
+        return name if name in self._links else None
+
+    def doubt(self, failure: Failure) -> None:
+        """Ask a service again what it has, if *failure* says that a reader missed something."""
+        name = self.named_in(failure)
+        if name is not None and failure.kind is FailureKind.INFRASTRUCTURE:
+            self._links[name].doubt()
+
+    def _plan_settled(self, feed: Feed) -> None:
+        attached = [link for link in self._links.values() if link.state is LinkState.ATTACHED]
+        if self._plan_awaited and attached and all(link.keeps_plan for link in attached):
+            self._plan_awaited = False
+            feed(PlanRecorded())

@@ -1,0 +1,261 @@
+"""What an author is told: every message names the object, the value and the remedy."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from disco import Job, Stage
+from disco.error import DataError, DiscoError
+from disco.util import kvgroup
+from disco.worker.classic.func import sum_combiner
+from disco.worker.classic.worker import Worker as ClassicWorker
+from disco.worker.pipeline.worker import Worker as PipelineWorker
+from disco_engine.program import ProgramError
+from disco_engine.records.frozen import RecordError
+
+Text = Callable[..., str]
+
+
+def words(line: str, params: Any) -> Iterator[tuple[str, int]]:
+    for word in line.split():
+        yield word, 1
+
+
+def run(engine: Any, **jobargs: Any) -> Any:
+    return engine.run(Job(name="Job"), **{"input": ["raw://some words"], **jobargs})
+
+
+def message_of(engine: Any, kind: type[Exception] = RecordError, **jobargs: Any) -> str:
+    with pytest.raises(kind) as caught:
+        run(engine, **jobargs)
+    return str(caught.value)
+
+
+def record_of(engine: Any, stage: str = "map") -> object:
+    return engine.contexts[stage][0].current
+
+
+# --- what user code returns and raises --------------------------------------------------------
+
+
+@pytest.mark.parametrize("combiner", [None, sum_combiner])
+def test_a_map_that_returns_nothing_to_iterate_over_is_named_with_what_it_returned(
+    engine: Any, combiner: Any
+) -> None:
+    def careless(line: str, params: Any) -> Any:
+        return len(line)
+
+    message = message_of(engine, map=careless, combiner=combiner)
+    assert "careless returned 10 of type int: it must yield (key, value) pairs" in message
+    assert record_of(engine) == "some words"
+
+
+def test_a_map_that_forgets_to_return_is_told_so(engine: Any) -> None:
+    message = message_of(engine, map=lambda line, params: None)
+    assert "<lambda> returned None of type NoneType" in message
+
+
+@pytest.mark.parametrize("combiner", [None, sum_combiner, lambda k, v, buf, done, params: None])
+@pytest.mark.parametrize("item", [7, "abc", (1, 2, 3)])
+def test_what_is_not_a_pair_is_shown(engine: Any, combiner: Any, item: Any) -> None:
+    message = message_of(engine, map=lambda line, params: [item], combiner=combiner)
+    assert repr(item) in message
+    assert "(key, value) pair" in message
+    assert record_of(engine) == "some words"
+
+
+def test_a_key_without_a_hash_cannot_be_combined(engine: Any) -> None:
+    message = message_of(engine, map=lambda line, params: [([1], 1)], combiner=sum_combiner)
+    assert "the pair ([1], 1)" in message
+    assert "keys of type list cannot be combined, for they have no hash" in message
+
+
+def test_a_value_that_cannot_be_added_is_shown(engine: Any) -> None:
+    message = message_of(engine, map=lambda line, params: [("k", "v")], combiner=sum_combiner)
+    assert "the pair ('k', 'v')" in message
+    assert "unsupported operand" in message
+
+
+def test_an_exception_in_the_map_leaves_as_it_is_with_the_record(engine: Any, text: Text) -> None:
+    def picky(line: bytes, params: Any) -> Iterator[tuple[bytes, int]]:
+        if line == b"bad\n":
+            raise KeyError("no bad lines")
+        yield line, 1
+
+    path = text("good\n", "bad\n", "good\n")
+    message = message_of(engine, KeyError, map=picky, input=[path])
+    assert message == "'no bad lines'"
+    assert record_of(engine) == b"bad\n"
+
+
+def test_a_type_error_of_the_user_s_own_code_is_not_reworded(engine: Any) -> None:
+    def wrong(line: str, params: Any) -> Any:
+        yield line + 1, 1  # type: ignore[operator]
+
+    message = message_of(engine, TypeError, map=wrong, combiner=sum_combiner)
+    assert message == 'can only concatenate str (not "int") to str'
+
+
+def test_an_exception_in_the_reduce_comes_with_the_pair_it_read_last(engine: Any) -> None:
+    def reduce(pairs: Any, params: Any) -> Any:
+        for key, _ in pairs:
+            yield key, 1 / (key != "words")
+
+    message_of(engine, ZeroDivisionError, map=words, reduce=reduce)
+    assert record_of(engine, "reduce") == ("words", 1)
+
+
+def test_an_exception_in_a_sorted_reduce_comes_with_the_key(engine: Any) -> None:
+    def reduce(pairs: Any, params: Any) -> Any:
+        for key, _ in kvgroup(pairs):
+            yield key, 1 / (key != "words")
+
+    message_of(engine, ZeroDivisionError, map=words, reduce=reduce, sort=True)
+    assert record_of(engine, "reduce") == "words"
+
+
+def test_a_reduce_that_returns_nothing_is_told_so(engine: Any) -> None:
+    message = message_of(engine, map=words, reduce=lambda pairs, params: None)
+    assert "<lambda> returned None" in message
+
+
+def test_an_exception_in_process_comes_with_the_record_it_read_last(engine: Any) -> None:
+    def process(interface: Any, state: Any, label: int, lines: Any) -> None:
+        for _ in lines:
+            raise OSError("no luck")
+
+    message_of(engine, OSError, pipeline=[("split", Stage("s", process=process))])
+    assert record_of(engine, "s") == "some words"
+
+
+def test_a_process_that_yields_is_told_how_to_emit(engine: Any) -> None:
+    def process(interface: Any, state: Any, label: int, lines: Any) -> Any:
+        yield 1, 2
+
+    message = message_of(engine, pipeline=[("split", Stage("s", process=process))])
+    assert "interface.output(label).add(key, value)" in message
+
+
+@pytest.mark.parametrize("label", ["a", 1.5, None, [1]])
+def test_a_label_that_is_not_an_integer_is_shown(engine: Any, label: Any) -> None:
+    stage = Stage("s", process=lambda i, s, _, lines: i.output(label).add(1, 2))
+    message = message_of(engine, pipeline=[("split", stage)])
+    assert f"output of stage 's' gave the label {label!r}" in message
+    assert "labels must be integers" in message
+
+
+def test_a_partition_that_is_not_an_integer_is_shown(engine: Any) -> None:
+    message = message_of(
+        engine, map=words, partitions=2, partition=lambda key, n, params: f"no {key}"
+    )
+    assert "for the key 'some' gave the label 'no some' of type str" in message
+
+
+def test_keys_that_cannot_be_ordered_are_shown(engine: Any) -> None:
+    message = message_of(
+        engine,
+        map=lambda line, params: [(1, 1), ("a", 1)],
+        reduce=lambda pairs, params: pairs,
+        sort=True,
+    )
+    assert "'a'" in message
+    assert "of one type, or leave sort off" in message
+
+
+def test_labels_that_input_hook_made_up_are_shown(engine: Any) -> None:
+    stage = Stage("s", input_hook=lambda state, labels: [1, 1])
+    message = message_of(engine, DiscoError, pipeline=[("split", stage)])
+    assert "of stage 's' returned [1, 1]" in message
+
+
+def test_bytes_cannot_be_read_from_another_job_s_result(engine: Any) -> None:
+    engine.results["disco://h:1/j/1/0"] = []
+    message = message_of(
+        engine,
+        DiscoError,
+        map=words,
+        map_reader=lambda stream, size, url: [stream.read()],
+        input=["disco://h:1/j/1/0"],
+    )
+    assert "disco://h:1/j/1/0 holds the (key, value) records of a job, not bytes" in message
+
+
+def test_lines_cannot_be_sorted(engine: Any) -> None:
+    stage = Stage("s", sort=True, combine=True)
+    message = message_of(engine, DiscoError, pipeline=[("group_all", stage)])
+    assert "raw://some words has 'some words', not (key, value) pairs" in message
+
+
+def test_user_code_cannot_hide_that_its_input_could_not_be_read(engine: Any, text: Text) -> None:
+    def reader(stream: Any, size: Any, url: str) -> Iterator[bytes]:
+        yield from stream
+        raise DataError("it broke", url)
+
+    def process(interface: Any, state: Any, label: int, lines: Any) -> None:
+        with suppress(Exception):
+            list(lines)
+
+    from disco.worker.task_io import task_input_stream
+
+    stage = Stage("s", process=process, input_chain=[task_input_stream, reader])
+    with pytest.raises(ProgramError, match="it broke"):
+        run(engine, pipeline=[("split", stage)], input=[text("a\n")])
+
+
+# --- parameters that make no sense ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("jobargs", "message"),
+    [
+        ({}, "job Job has neither a map nor a reduce (nor a pipeline)"),
+        ({"map": words, "partitions": 0}, "partitions must be a whole number from 1 on, or None"),
+        ({"map": words, "partitions": "2"}, "got '2'"),
+        ({"map": 5}, "map must be a function map(entry, params), got 5"),
+        ({"map": lambda a: a}, "map is called as map(entry, params), but"),
+        ({"map": {"op": "program"}}, "does not run external programs"),
+        ({"map": words, "reduce": lambda a: a}, "reduce(pairs, params) or reduce(pairs, out, pa"),
+        ({"map": words, "combiner": lambda a, b: a}, "combiner(key, value, buf, done, params)"),
+        ({"map": words, "partition": lambda a: a}, "partition(key, partitions, params)"),
+        ({"map": words, "save_results": True}, "give the job an output URL instead"),
+        ({"pipeline": []}, "pipeline must be a list of (grouping, Stage) pairs, at least one"),
+        ({"pipeline": "abc"}, "pipeline must be a list of (grouping, Stage) pairs"),
+        ({"pipeline": [Stage("s")]}, "Bad Stage: item 0 of the pipeline is Stage('s')"),
+        ({"pipeline": [("split", words)]}, "Bad Stage: item 0"),
+        ({"pipeline": [("splat", Stage("s"))]}, "Unknown grouping 'splat' of stage 's'; there are"),
+        ({"pipeline": [("split", Stage("s"))] * 2}, "Repeated stage 's': give each stage"),
+        (
+            {"pipeline": [("split", Stage("s", process=lambda a: a))]},  # type: ignore[arg-type,misc]
+            "process of stage 's' is called as process(interface, state, label, inp), but",
+        ),
+    ],
+)
+def test_parameters_that_make_no_sense_are_fatal_where_the_job_is_loaded(
+    engine: Any, jobargs: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ProgramError) as caught:
+        engine.load(Job(name="Job"), **jobargs)
+    assert caught.value.failure.kind == "fatal"
+    assert message in caught.value.failure.message
+
+
+def test_a_method_without_self_is_told_of_staticmethod(engine: Any) -> None:
+    class Careless(Job):
+        def map(line, params):  # type: ignore[no-untyped-def]
+            yield line, 1
+
+    with pytest.raises(ProgramError, match=r"takes 1 argument;.*write @staticmethod above it"):
+        engine.load(Careless())
+
+
+@pytest.mark.parametrize("worker", [ClassicWorker, PipelineWorker])
+def test_an_unknown_parameter_is_answered_with_those_spelt_alike(worker: Any) -> None:
+    with pytest.raises(DiscoError, match="unknown parameter 'ouput'; did you mean output"):
+        worker(ouput="here")
+
+
+def test_an_unknown_parameter_like_no_other_is_answered_with_all() -> None:
+    with pytest.raises(DiscoError, match="unknown parameter 'zzz'; there are combiner, deadline"):
+        ClassicWorker().check_names({"zzz": 1})

@@ -1,0 +1,441 @@
+"""What an author can do with a job: run it, wait, read results, ask how it stands."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from disco import Disco, Job, result_iterator, session
+from disco.core import client_version
+from disco.error import DataError, DiscoError, JobError
+from disco.job import JobChain
+from disco.settings import DiscoSettings
+from disco.submission import input_urls, job_spec, unique_name
+from disco.v1 import common_pb2, coordinator_pb2, job_pb2
+from disco_engine.local.errors import EngineError
+
+SUCCEEDED = coordinator_pb2.JOB_PHASE_SUCCEEDED
+FAILED = coordinator_pb2.JOB_PHASE_FAILED
+
+
+class FakeEngine:
+    """A local engine whose jobs end when, and how, a test says."""
+
+    made: list["FakeEngine"]
+
+    def __init__(self, spec: job_pb2.JobSpec, *, workers: int, slots: int) -> None:
+        self.spec = spec
+        self.workers = workers
+        self.slots = slots
+        self.started = self.closed = False
+        self.cancelled = ""
+        self.progress: coordinator_pb2.JobProgress | None = None
+        self.error: EngineError | None = None
+        self.events: Sequence[coordinator_pb2.JobEvent] = ()
+        self.made.append(self)
+
+    def start(self) -> "FakeEngine":
+        self.started = True
+        if all(item.urls[0] != "raw://endless" for item in self.spec.inputs):
+            self.end(SUCCEEDED)
+        return self
+
+    def end(self, phase: Any, **details: Any) -> None:
+        parts = [self.part(0, 3), self.part(1, 0), self.part(2, 5)]
+        self.progress = coordinator_pb2.JobProgress(
+            phase=phase, results=parts if phase == SUCCEEDED else [], **details
+        )
+
+    def part(self, task: int, records: int) -> coordinator_pb2.ResultPart:
+        return coordinator_pb2.ResultPart(
+            service=coordinator_pb2.ServiceAddress(service_id="ps-0", address="127.0.0.1:9"),
+            stage=2,
+            task=task,
+            totals=common_pb2.Totals(records=records),
+        )
+
+    def wait(self, timeout_s: float | None = None) -> coordinator_pb2.JobProgress:
+        if self.error is not None:
+            raise self.error
+        if self.progress is None:
+            raise TimeoutError
+        return self.progress
+
+    def watch(self) -> Iterator[coordinator_pb2.WatchReply]:
+        yield coordinator_pb2.WatchReply(progress=self.progress, events=self.events)
+
+    def results(self) -> list[coordinator_pb2.ResultPart]:
+        return [] if self.progress is None else list(self.progress.results)
+
+    def cancel(self, reason: str) -> None:
+        self.cancelled = reason
+        self.end(coordinator_pb2.JOB_PHASE_CANCELLED, message="it was cancelled")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeEngine]]:
+    """Let jobs be run by fakes, and give a list of those."""
+    made: list[FakeEngine] = []
+    monkeypatch.setattr(FakeEngine, "made", made, raising=False)
+    monkeypatch.setattr("disco.core.LocalEngine", FakeEngine)
+    monkeypatch.delenv("DISCO_MASTER", raising=False)
+    monkeypatch.delenv("DISCO_EVENTS", raising=False)
+    yield made
+    for run in session.all_runs():
+        session.remove(run.name)
+
+
+class Words(Job):
+    partitions = 3
+
+    @staticmethod
+    def map(line: str, params: Any) -> list[Any]:
+        return []
+
+
+def started(**jobargs: Any) -> Job:
+    return Words().run(**{"input": ["raw://x"], **jobargs})
+
+
+# --- running ----------------------------------------------------------------------------------
+
+
+def test_run_returns_the_job_with_a_unique_name() -> None:
+    first, second = started(), started()
+    assert re.fullmatch(r"Words@[0-9a-f]+:[0-9a-f]+:[0-9a-f]+", first.name)
+    assert first.name != second.name
+    assert started(name="other").name.startswith("other@")
+
+
+def test_a_job_may_be_run_again_under_a_new_name() -> None:
+    job = started()
+    before = job.name
+    job.run(input=["raw://x"])
+    assert job.name != before
+    assert job.name.startswith("Words@")
+    assert job.name.count("@") == 1
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "a.b", ""])
+def test_a_name_has_no_slash_and_no_dot(prefix: str) -> None:
+    with pytest.raises(DiscoError, match="invalid prefix"):
+        unique_name(prefix)
+
+
+def test_the_engine_is_started_as_the_job_asks(engines: list[FakeEngine]) -> None:
+    started(workers=3, slots=2, memory=10**9, task_timeout=60, max_attempts=2, split_size=1000)
+    (engine,) = engines
+    assert (engine.workers, engine.slots, engine.started) == (3, 2, True)
+    settings = engine.spec.settings
+    assert settings.memory_limit_bytes == 10**9
+    assert settings.task_timeout_s == 60
+    assert settings.max_attempts == 2
+    assert settings.split_size_bytes == 1000
+    assert settings.worker_lease_s == 15
+
+
+def test_parameters_are_looked_up_in_arguments_then_job_then_worker(
+    engines: list[FakeEngine],
+) -> None:
+    class Eager(Words):
+        max_attempts = 7
+        workers = 5
+
+    Eager(worker=Job.Worker(slots=4, workers=9)).run(input=["raw://x"], max_attempts=9)
+    (engine,) = engines
+    assert (engine.workers, engine.slots) == (5, 4)
+    assert engine.spec.settings.max_attempts == 9
+
+
+def test_inputs_may_be_an_attribute_of_the_job(engines: list[FakeEngine]) -> None:
+    class Fed(Words):
+        input = ("a.txt",)
+
+    Fed().run()
+    assert [list(item.urls) for item in engines[0].spec.inputs] == [["a.txt"]]
+
+
+@pytest.mark.parametrize(
+    ("jobargs", "message"),
+    [
+        ({"wrokers": 2}, "unknown parameter 'wrokers'; did you mean workers?"),
+        ({"workers": 0}, "workers must be a whole number from 1 on, got 0"),
+        ({"slots": "2"}, "slots must be a whole number from 1 on, got '2'"),
+        ({"memory": "1G"}, "memory_limit_bytes must be a number from 0 on, got '1G'"),
+        ({"max_attempts": 0}, "max_attempts must be a number from 1 on, got 0"),
+        ({"partitions": 0}, "partitions must be a whole number from 1 on"),
+        ({"output": "out", "format": "xml"}, "unknown format 'xml'; there are text, jsonl"),
+        ({"pipeline": []}, "pipeline must be a list"),
+        ({"input": "words.txt"}, "input must be a list of URLs, got 'words.txt'"),
+        ({"input": 7}, "input must be a list of URLs, got 7"),
+        ({"input": [[]]}, "input \\[\\]: each must be a URL or path, or a list of URLs"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_starts(
+    engines: list[FakeEngine], jobargs: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DiscoError, match=message):
+        started(**jobargs)
+    assert [engine for engine in engines if engine.started] == []
+
+
+def test_lists_are_replicas_but_never_results_of_jobs() -> None:
+    parts = ["disco://h:1/j/2/0", "disco://h:1/j/2/1"]
+    assert input_urls(["a", ["b", "c"], parts, Path("d")]) == [
+        ("a",),
+        ("b", "c"),
+        (parts[0],),
+        (parts[1],),
+        ("d",),
+    ]
+
+
+def test_an_output_path_becomes_absolute(
+    engines: list[FakeEngine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    started(output="out", format="csv")
+    started(output="s3://bucket/out")
+    assert engines[0].spec.output == job_pb2.Output(url=str(tmp_path / "out"), format="csv")
+    assert engines[1].spec.output == job_pb2.Output(url="s3://bucket/out", format="text")
+
+
+def test_another_engine_than_the_local_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCO_MASTER", "http://master:8989")
+    with pytest.raises(DiscoError, match="master 'http://master:8989': jobs can only be run on"):
+        started()
+    assert Words(master="local").run(input=["raw://x"]).wait()
+
+
+# --- waiting ----------------------------------------------------------------------------------
+
+
+def test_wait_returns_the_parts_that_have_records(engines: list[FakeEngine]) -> None:
+    urls = started().wait()
+    uid = engines[0].spec.uid
+    assert urls == [f"disco://127.0.0.1:9/{uid}/2/0", f"disco://127.0.0.1:9/{uid}/2/2"]
+    assert re.fullmatch(r"[A-Za-z0-9-]+", uid)
+
+
+def test_wait_returns_the_files_of_an_output(tmp_path: Path) -> None:
+    for name in ("part-00001.txt", "part-00000.txt", "_SUCCESS"):
+        (tmp_path / name).touch()
+    job = started(output=str(tmp_path))
+    assert job.wait() == [f"{tmp_path}/part-00000.txt", f"{tmp_path}/part-00001.txt"]
+
+
+def test_a_failure_is_told_with_traceback_and_record(engines: list[FakeEngine]) -> None:
+    job = started(input=["raw://endless"])
+    failure = common_pb2.Failure(
+        message="KeyError: 'x'", traceback="Traceback …\nKeyError: 'x'\n", record="b'line'"
+    )
+    engines[0].end(
+        FAILED,
+        message="stage map, task 0 failed 4 times; the last time: KeyError: 'x'",
+        failures=[coordinator_pb2.FailureReport(failure=failure)],
+    )
+    with pytest.raises(JobError) as caught:
+        job.wait()
+    assert str(caught.value) == (
+        f"Job {job.name} failed: stage map, task 0 failed 4 times; the last time: KeyError: 'x'\n"
+        "The record: b'line'\n"
+        "Traceback …\nKeyError: 'x'"
+    )
+
+
+def test_an_engine_that_breaks_is_a_job_that_failed(engines: list[FakeEngine]) -> None:
+    job = started(input=["raw://endless"])
+    engines[0].error = EngineError("a worker does not stay alive")
+    with pytest.raises(JobError, match="a worker does not stay alive"):
+        job.wait()
+    assert job.results() == ("dead", [])
+
+
+def test_waiting_ends_after_the_timeout() -> None:
+    with pytest.raises(JobError, match=r"Timeout: it still runs after 0\.1 s"):
+        started(input=["raw://endless"]).wait(timeout=0.1)
+
+
+def test_events_are_shown_on_standard_error_while_waiting(
+    engines: list[FakeEngine], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = started()
+    engines[0].events = [
+        coordinator_pb2.JobEvent(kind="stage-started", stage_name="map", text="8 tasks"),
+        coordinator_pb2.JobEvent(
+            kind="output",
+            stage_name="map",
+            text="hello",
+            worker_id="worker-1",
+            attempt=common_pb2.AttemptRef(task=3),
+        ),
+    ]
+    job.wait(show=True)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("  master  [map] stage-started: 8 tasks")
+    assert second.endswith("  worker-1  [map:3] output: hello")
+    monkeypatch.setenv("DISCO_EVENTS", "json")
+    job.wait()
+    lines = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)[1] for line in lines] == ["master", "worker-1"]
+    job.wait(show=False)
+    assert capsys.readouterr().err == ""
+
+
+# --- how a job stands -------------------------------------------------------------------------
+
+
+def test_a_job_s_status_is_unknown_then_active_then_ready_or_dead(
+    engines: list[FakeEngine],
+) -> None:
+    job = Words()
+    assert (job.name, job.results()) == ("Words", ("unknown job", []))
+    job.run(input=["raw://endless"])
+    assert job.results() == ("active", [])
+    engines[0].end(SUCCEEDED)
+    status, urls = job.results()
+    assert (status, len(urls)) == ("ready", 2)
+    engines[0].end(FAILED)
+    assert job.results() == ("dead", [])
+
+
+def test_results_of_several_jobs_are_told_apart(engines: list[FakeEngine]) -> None:
+    ready, active = started(), started(input=["raw://endless"])
+    inactive, running = Disco().results([ready, active.name, "none@0:0:0"], timeout=10_000)
+    assert [(name, status) for name, (status, _) in inactive] == [
+        (ready.name, "ready"),
+        ("none@0:0:0", "unknown job"),
+    ]
+    assert running == [(active.name, ("active", []))]
+
+
+def test_kill_stops_a_job(engines: list[FakeEngine]) -> None:
+    job = started(input=["raw://endless"])
+    job.kill()
+    assert engines[0].cancelled
+    with pytest.raises(JobError, match="it was cancelled"):
+        job.wait()
+
+
+def test_purge_forgets_a_job_and_closes_its_engine(engines: list[FakeEngine]) -> None:
+    job = started()
+    urls = job.wait()
+    job.purge()
+    job.purge()
+    assert engines[0].closed
+    with pytest.raises(
+        DiscoError, match=r"unknown job 'Words@.*': this process has not run it, or"
+    ):
+        job.wait()
+    with pytest.raises(DataError, match="it has been purged, or another process ran the job"):
+        list(result_iterator(urls))
+
+
+def test_jobinfo_and_joblist_tell_what_there_is_to_know(engines: list[FakeEngine]) -> None:
+    job = started(owner="me@here")
+    engines[0].end(
+        SUCCEEDED,
+        stages=[coordinator_pb2.StageProgress(name="map", tasks_total=2, tasks_done=2, retries=1)],
+    )
+    info = job.jobinfo()
+    assert info["active"] == "ready"
+    assert info["pipeline"] == [["map", 0, 0, 0, 2, 1]]
+    assert info["inputs"] == [["raw://x"]]
+    assert info["owner"] == "me@here"
+    assert len(info["results"]) == 2
+    ((_, status, name),) = Disco().joblist()
+    assert (status, name) == ("ready", job.name)
+
+
+def test_events_are_numbered_and_can_be_taken_up_again(engines: list[FakeEngine]) -> None:
+    job = started()
+    engines[0].events = [
+        coordinator_pb2.JobEvent(kind="status", text=text, time_s=0) for text in "abc"
+    ]
+    assert [(number, event[2]) for number, event in job.events(1)] == [
+        (2, "status: b"),
+        (3, "status: c"),
+    ]
+    lines = Disco().rawevents(job.name).splitlines()
+    assert [json.loads(line)[1:] for line in lines] == [["master", f"status: {c}"] for c in "abc"]
+
+
+def test_a_job_may_be_made_of_arguments_only(engines: list[FakeEngine]) -> None:
+    job = Disco().new_job("made", map=lambda line, params: [], input=["raw://x"])
+    assert job.name.startswith("made@")
+    assert len(job.wait()) == 2
+
+
+# --- chains -----------------------------------------------------------------------------------
+
+
+def test_a_chain_feeds_jobs_the_results_of_others(engines: list[FakeEngine]) -> None:
+    first, second, third = Words("first"), Words("second"), Words("third")
+    chain = JobChain({third: [first, second, "raw://more"], second: first, first: ["raw://x"]})
+    assert chain.wait(poll_interval=0) is chain
+    assert [engine.spec.name.partition("@")[0] for engine in engines] == [
+        "first",
+        "second",
+        "third",
+    ]
+    assert [item.urls[0] for item in engines[2].spec.inputs] == [
+        *first.wait(),
+        *second.wait(),
+        "raw://more",
+    ]
+    chain.purge()
+    assert all(engine.closed for engine in engines)
+
+
+def test_a_chain_with_a_dead_job_raises(engines: list[FakeEngine]) -> None:
+    first = Words("first")
+    chain = JobChain({first: ["raw://endless"], Words("second"): [first]})
+    real_start = FakeEngine.start
+
+    def fail(engine: FakeEngine) -> FakeEngine:
+        real_start(engine).end(FAILED, message="no luck")
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeEngine, "start", fail)
+        with pytest.raises(JobError, match="no luck"):
+            chain.wait(poll_interval=0)
+
+
+def test_jobs_that_wait_for_each_other_are_refused() -> None:
+    first, second = Words("first"), Words("second")
+    with pytest.raises(DiscoError, match="wait for each other"):
+        JobChain({first: [second], second: [first]}).wait()
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def test_settings_are_those_given_then_the_environment_s_then_the_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = DiscoSettings(DISCO_EVENTS="json")
+    monkeypatch.setenv("DISCO_EVENTS", "nocolor")
+    monkeypatch.setenv("DISCO_JOB_OWNER", "env@here")
+    assert settings["DISCO_EVENTS"] == "json"
+    assert settings["DISCO_JOB_OWNER"] == "env@here"
+    assert settings["DISCO_MASTER"] == "local"
+    with pytest.raises(DiscoError, match="there is no setting 'DISCO_MATSER'; there are"):
+        settings["DISCO_MATSER"]
+
+
+def test_the_client_has_a_version() -> None:
+    assert re.match(r"\d+\.\d+", client_version())
+    assert str(Disco()) == "Disco master at local"
+
+
+def test_a_spec_carries_settings_that_jobs_do_not_know() -> None:
+    spec = job_spec(Words(), {"input": ["a"]}, name="n", settings={"max_consecutive_losses": 3})
+    assert spec.settings.max_consecutive_losses == 3
+    assert spec.name == "n"

@@ -1,0 +1,237 @@
+"""Jobs: what an author writes, and a handle on what became of it."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from disco.error import DiscoError, JobError
+from disco.settings import DiscoSettings
+from disco.submission import job_spec, unique_name
+from disco.util import listify
+from disco.worker.base import Worker as BaseWorker
+from disco.worker.classic.worker import Worker as ClassicWorker
+from disco.worker.pipeline.worker import Worker as PipelineWorker
+
+if TYPE_CHECKING:
+    from disco.core import Disco
+
+__all__ = ["Job", "JobChain"]
+
+
+class Job:
+    """A job: derive from it, or make one and give it its functions as arguments of ``run``.
+
+        class WordCount(Job):
+            partitions = 2
+
+            @staticmethod
+            def map(line, params):
+                for word in line.split():
+                    yield word, 1
+
+            @staticmethod
+            def reduce(pairs, params):
+                for word, ones in kvgroup(sorted(pairs)):
+                    yield word, sum(ones)
+
+        job = WordCount().run(input=["*.txt"])
+        for word, count in result_iterator(job.wait()):
+            print(word, count)
+
+    With an attribute ``pipeline`` it is a pipeline job (``disco.worker.pipeline.worker``), else a
+    classic one (``disco.worker.classic.worker``). All parameters of the worker may be attributes
+    of the job, or arguments of ``run``, which take precedence.
+
+    Args:
+        name: What the unique name of a run begins with; without '/' and '.'. Default: the class's.
+        master: Which engine runs it: "local" (the default), processes on this machine.
+        worker: What gives it its parameters' defaults.
+        settings: Where other defaults come from.
+
+    Attributes:
+        name: The unique name of the newest run; before the first, what it will begin with.
+        worker: As given; None: chosen by what the job has.
+    """
+
+    Worker: type[BaseWorker] = ClassicWorker
+
+    name: str = ""
+    worker: BaseWorker | None = None
+    _settings: DiscoSettings | None = None
+    _master: str | None = None
+    _prefix: str = ""
+
+    def __init__(
+        self,
+        name: str | None = None,
+        master: str | None = None,
+        worker: BaseWorker | None = None,
+        settings: DiscoSettings | None = None,
+    ) -> None:
+        self.name = name or type(self).__name__
+        self.worker = worker
+        self._master = master
+        self._settings = settings
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The author's engine and settings stay with the author.
+        return {key: value for key, value in vars(self).items() if key != "_settings"}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name or type(self).__name__}>"
+
+    @property
+    def disco(self) -> "Disco":
+        """The engine that runs the job."""
+        from disco.core import Disco  # imports what only the author's process needs
+
+        return Disco(self._master, self._settings)
+
+    def worker_for(self, jobargs: Mapping[str, Any]) -> BaseWorker:
+        """Return the worker for a run with these arguments."""
+        if self.worker is not None:
+            return self.worker
+        if self.Worker is ClassicWorker and ("pipeline" in jobargs or hasattr(self, "pipeline")):
+            return PipelineWorker()
+        return self.Worker()
+
+    def run(self, **jobargs: Any) -> Self:
+        """Start the job and return it, with its unique name.
+
+        Args:
+            **jobargs: Values of parameters, such as ``input``, a list of URLs, paths, patterns and
+                directories, each a text or a list of texts with the same content.
+
+        Raises:
+            DiscoError: A parameter is unknown or makes no sense, or something cannot travel. What
+                is wrong with the inputs is told by ``wait``.
+        """
+        self._prefix = self._prefix or self.name or type(self).__name__
+        name = unique_name(jobargs.get("name") or self._prefix)
+        self.disco.submit_job(job_spec(self, jobargs, name=name), self, jobargs)
+        self.name = name
+        return self
+
+    def wait(
+        self,
+        poll_interval: float = 2,
+        timeout: float | None = None,
+        clean: bool = False,
+        show: str | bool | None = None,
+    ) -> list[str]:
+        """Wait for the job's end and return the URLs of its results, in order.
+
+        Args:
+            poll_interval: Not needed: the end is noticed at once.
+            timeout: Seconds to wait; None: for ever.
+            clean: Not needed.
+            show: Print events to standard error while waiting: "json" as JSON, True or any other
+                text as lines. None: the setting ``DISCO_EVENTS``.
+
+        Returns:
+            ``disco://…`` URLs for ``result_iterator``, or as inputs of another job; with an output
+            URL those of the files.
+
+        Raises:
+            JobError: The job failed (the message has the user's traceback and the record), was
+                killed, or still runs after *timeout* seconds.
+        """
+        return self.disco.wait(self.name, poll_interval, timeout, clean, show)
+
+    def results(self) -> tuple[str, list[str]]:
+        """Return (status, result URLs); the status is as for ``Disco.results``."""
+        status: tuple[str, list[str]] = self.disco.results(self.name)
+        return status
+
+    def kill(self) -> None:
+        """Stop the job; what it has done is lost."""
+        self.disco.kill(self.name)
+
+    def purge(self) -> None:
+        """Stop the job if it runs, and remove its results, unless they are in an output."""
+        self.disco.purge(self.name)
+
+    def clean(self) -> None:
+        """Do nothing: the old name of what ``purge`` does better."""
+
+    def events(self, offset: int = 0) -> Iterator[tuple[int, tuple[str, str, str]]]:
+        """Yield (next offset, (time, host, message)) of the job's events so far."""
+        return self.disco.events(self.name, offset)
+
+    def jobinfo(self) -> dict[str, Any]:
+        """Return what there is to know about the job; see ``Disco.jobinfo``."""
+        return self.disco.jobinfo(self.name)
+
+
+class JobChain(dict[Job, Any]):
+    """Jobs that read each other's results: ``{job: inputs}``.
+
+    Inputs are URLs, jobs of the chain, or a list of both. A job starts when all jobs it reads have
+    ended.
+    """
+
+    def inputs(self, job: Job) -> list[Any]:
+        """Return what *job* reads, as a list of URLs and jobs."""
+        found = self[job]
+        return [found] if isinstance(found, str | Job) else listify(found)
+
+    def walk(self) -> Iterator[Job]:
+        """Yield the jobs, each after those it reads.
+
+        Raises:
+            DiscoError: They read each other in a circle.
+        """
+        done: list[Job] = []
+        waiting = list(self)
+        while waiting:
+            ready = [job for job in waiting if all(other in done for other in self._before(job))]
+            if not ready:
+                raise DiscoError(f"the jobs {waiting!r} wait for each other")
+            yield from ready
+            done.extend(ready)
+            waiting = [job for job in waiting if job not in ready]
+
+    def wait(self, poll_interval: float = 1) -> Self:
+        """Run all jobs and return the chain when all have ended.
+
+        Args:
+            poll_interval: Seconds between two looks at which jobs have ended.
+
+        Raises:
+            JobError: One of them failed.
+        """
+        waiting = list(self.walk())
+        running: list[Job] = []
+        while waiting or running:
+            for job in [job for job in waiting if not self._pending(job, waiting, running)]:
+                waiting.remove(job)
+                running.append(job.run(input=self._urls(job)))
+            running = [job for job in running if not self._ended(job)]
+            if running:
+                time.sleep(poll_interval)
+        return self
+
+    def purge(self) -> None:
+        """Remove the results of all jobs."""
+        for job in self:
+            job.purge()
+
+    def _before(self, job: Job) -> list[Job]:
+        return [entry for entry in self.inputs(job) if isinstance(entry, Job) and entry in self]
+
+    def _pending(self, job: Job, waiting: Iterable[Job], running: Iterable[Job]) -> bool:
+        return any(other in waiting or other in running for other in self._before(job))
+
+    def _urls(self, job: Job) -> list[Any]:
+        urls: list[Any] = []
+        for entry in self.inputs(job):
+            urls.extend(entry.wait() if isinstance(entry, Job) else [entry])
+        return urls
+
+    @staticmethod
+    def _ended(job: Job) -> bool:
+        status, _ = job.results()
+        if status == "dead":
+            job.wait()  # raises, and says why
+            raise JobError(job, "the job is dead")
+        return status == "ready"

@@ -1,0 +1,247 @@
+"""Packs a job so that worker slots can run it: the pickled job, its modules, its source lines.
+
+``disco.program`` unpacks. A payload is one line of JSON (a ``Header``), then, if the job itself
+travels, its cloudpickle.
+
+What travels how:
+
+- what is defined in ``__main__`` (a script, a notebook) travels inside the pickle, by value;
+- modules beside the script that the job imports travel as files, in a ZIP;
+- installed packages do not travel: the workers must have them.
+"""
+
+import inspect
+import io
+import json
+import linecache
+import pickle
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import cloudpickle
+
+from disco.error import DiscoError
+from disco.sources import ModuleFiles, is_installed, looks_secret
+from disco.v1 import job_pb2
+
+LOADER = "disco.program:load"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a payload says about itself.
+
+    Attributes:
+        python: ``major.minor`` of the Python that packed it; pickled code runs on no other.
+        reference: ``module:attribute`` or ``file.py:attribute`` of the job; empty if it is pickled.
+        jobargs: Arguments of ``Job.run`` for a job that is given by reference.
+        sources: Text by file name of code that travels in the pickle, so that tracebacks can show
+            its lines.
+        files: Where the modules in the ZIP come from, by their name there, for the same reason.
+    """
+
+    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
+    reference: str = ""
+    jobargs: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def pack_job(
+    job: object,
+    jobargs: Mapping[str, Any],
+    *,
+    required_files: Any = (),
+    required_modules: Any = None,
+) -> job_pb2.JobCode:
+    """Return the code of a job that exists as an object in this process.
+
+    Args:
+        job: The job.
+        jobargs: Arguments of ``Job.run``.
+        required_files: Paths of files that travel, to ``lib/NAME``; or a dict of name to bytes.
+        required_modules: Names of modules that travel although nothing imports them.
+
+    Raises:
+        DiscoError: Something cannot be pickled or read; the message says what.
+    """
+    by_value = [module for module in _modules_of(job, jobargs) if not _is_importable(module)]
+    modules = ModuleFiles()
+    for module in _modules_of(job, jobargs):
+        modules.add_loaded(module)
+    modules.add_named(required_modules or ())
+    with _pickled_by_value(by_value):
+        try:
+            body = cloudpickle.dumps((job, dict(jobargs)), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # whatever the user's own objects raise
+            raise DiscoError(
+                f"cannot pickle job {type(job).__name__}: {type(error).__name__}: {error};"
+                " keep what cannot travel (open files, locks, connections) out of its attributes,"
+                " arguments and globals, and make it in map_init or in a stage's init"
+            ) from error
+    sources: dict[str, str] = {}
+    for module in by_value:
+        sources.update(_sources_of(module))
+    header = Header(sources=sources, files=modules.origins())
+    return _code(header, body, modules, required_files)
+
+
+def pack_reference(
+    reference: str,
+    jobargs: Mapping[str, Any],
+    *,
+    directory: Path | None = None,
+    required_files: Any = (),
+) -> job_pb2.JobCode:
+    """Return the code of a job that only the workers import.
+
+    Args:
+        reference: ``path/to/file.py[:attribute]`` or ``module[:attribute]``; without an attribute,
+            the only job that the module defines.
+        jobargs: Arguments of ``Job.run``; they travel as JSON.
+        directory: Where ``file.py`` and modules are looked for; None: the working directory. A
+            module that is not there must be installed where the workers run.
+        required_files: As in ``pack_job``.
+
+    Raises:
+        DiscoError: There is no such file, or an argument is not JSON.
+    """
+    place = directory or Path.cwd()
+    name, _, attribute = reference.partition(":")
+    modules = ModuleFiles()
+    if name.endswith(".py"):
+        path = (place / name).resolve()
+        if not path.is_file():
+            raise DiscoError(f"there is no file {name} in {place}")
+        modules.add_script(path)
+        name = path.name
+    else:
+        modules.add_from(place.resolve(), name)
+    try:
+        json.dumps(jobargs)
+    except (TypeError, ValueError) as error:
+        raise DiscoError(f"arguments of {reference} must be JSON: {error}") from error
+    header = Header(
+        reference=f"{name}:{attribute}" if attribute else name,
+        jobargs=jobargs,
+        files=modules.origins(),
+    )
+    return _code(header, b"", modules, required_files)
+
+
+def split_payload(payload: bytes) -> tuple[Header, bytes]:
+    """Return what a payload says about itself, and the pickled (job, jobargs).
+
+    Raises:
+        ValueError: It is no payload.
+    """
+    line, _, body = payload.partition(b"\n")
+    return Header(**json.loads(line)), body
+
+
+def _code(
+    header: Header, body: bytes, modules: ModuleFiles, required_files: Any
+) -> job_pb2.JobCode:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, path in modules.files.items():
+            target.write(path, name)
+        for name, content in _required(required_files):
+            target.writestr(f"lib/{name}", content)
+        empty = not target.namelist()
+    return job_pb2.JobCode(
+        loader=LOADER,
+        payload=json.dumps(asdict(header)).encode() + b"\n" + body,
+        modules_zip=b"" if empty else archive.getvalue(),
+    )
+
+
+def _required(files: Any) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, content) of the files that the job asked for."""
+    pairs = files.items() if isinstance(files, Mapping) else ((path, None) for path in files)
+    for name, content in pairs:
+        base = Path(name).name
+        if looks_secret(base):
+            raise DiscoError(
+                f"required file {name}: it looks like a secret, which never travels with a job;"
+                " give it to the workers as a file or an environment variable of theirs"
+            )
+        try:
+            yield base, Path(name).read_bytes() if content is None else bytes(content)
+        except OSError as error:
+            raise DiscoError(f"required file {name}: {error.strerror or error}") from error
+
+
+def _modules_of(job: object, jobargs: Mapping[str, Any]) -> list[ModuleType]:
+    """Return the modules that define the job, its worker and the functions it was given."""
+    worker = getattr(job, "worker", None)
+    things: list[Any] = [type(job), type(worker), *jobargs.values()]
+    if isinstance(worker, Mapping):
+        things.extend(worker.values())
+    things.extend(vars(job).values() if hasattr(job, "__dict__") else ())
+    found: dict[str, ModuleType] = {}
+    for thing in things:
+        names = [getattr(thing, "__module__", None), getattr(type(thing), "__module__", None)]
+        for name in names:
+            module = sys.modules.get(name) if isinstance(name, str) else None
+            if module is not None and not is_installed(module):
+                found[name] = module  # type: ignore[index]
+    return list(found.values())
+
+
+def _is_importable(module: ModuleType) -> bool:
+    """Return whether a fresh process with this one's ``sys.path`` would import the same file."""
+    name = module.__name__
+    file = getattr(module, "__file__", None)
+    if name == "__main__" or file is None:
+        return False
+    search: Any = None
+    for depth in range(1, name.count(".") + 2):
+        try:
+            spec = PathFinder.find_spec(".".join(name.split(".")[:depth]), search)
+        except (ImportError, ValueError):
+            return False
+        if spec is None:
+            return False
+        search = spec.submodule_search_locations
+    return spec is not None and spec.origin is not None and Path(spec.origin).samefile(file)
+
+
+@contextmanager
+def _pickled_by_value(modules: list[ModuleType]) -> Iterator[None]:
+    registered = cloudpickle.list_registry_pickle_by_value()
+    mine = [
+        module
+        for module in modules
+        if module.__name__ != "__main__" and module.__name__ not in registered
+    ]
+    for module in mine:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in mine:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _sources_of(module: ModuleType) -> dict[str, str]:
+    """Return the text of every file that code of *module* says it comes from.
+
+    A script is one file; each cell of a notebook is one, known to ``linecache`` only.
+    """
+    names = {str(module.__file__)} if getattr(module, "__file__", None) else set()
+    for thing in list(vars(module).values()):
+        members = list(vars(thing).values()) if inspect.isclass(thing) else [thing]
+        for member in members:
+            function = inspect.unwrap(getattr(member, "__func__", member))
+            if isinstance(function, FunctionType) and function.__module__ == module.__name__:
+                names.add(function.__code__.co_filename)
+    texts = {name: "".join(linecache.getlines(name)) for name in names}
+    return {name: text for name, text in texts.items() if text}

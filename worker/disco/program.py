@@ -1,0 +1,183 @@
+"""Runs a packed job in a worker slot: the engine's ``Program`` for classic and pipeline jobs."""
+
+import importlib
+import pickle
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from disco.error import DataError, DiscoError
+from disco.job import Job
+from disco.packing import Header, split_payload
+from disco.task import Task, activated
+from disco.travelled import import_script, show_sources, use_original_names
+from disco.util import globalize
+from disco.worker.base import PlannedStage, Worker
+from disco.worker.params import Params, ParamsCopies
+from disco_engine.core.model import Grouping, Plan
+from disco_engine.inputs.expand import expand
+from disco_engine.program import PlanRequest, Program, TaskContext, bad_data, fatal
+
+
+def load(payload: bytes) -> Program:
+    """Return the program that ``disco.packing`` packed; the engine's loader for all Disco jobs.
+
+    Raises:
+        ProgramError: It was packed by another version of Python, or what was given as a job is
+            none. What the user's own modules raise while they are imported, passes through.
+    """
+    header, body = split_payload(payload)
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if body and header.python != here:
+        raise fatal(
+            f"the job was submitted with Python {header.python}, but this worker runs {here}, and"
+            " functions cannot travel between them: use the same version on both sides"
+        )
+    show_sources(header.sources)
+    use_original_names(header.files)
+    if header.reference:
+        return JobProgram(_referenced(header), _jobargs(header.jobargs))
+    job, jobargs = pickle.loads(body)
+    return JobProgram(job, jobargs)
+
+
+class JobProgram:
+    """A job, ready to run.
+
+    Args:
+        job: The job.
+        jobargs: The arguments of its ``run``.
+
+    Raises:
+        ProgramError: FATAL: the job's parameters make no sense.
+    """
+
+    def __init__(self, job: Job, jobargs: Mapping[str, Any]) -> None:
+        worker = job.worker_for(jobargs)
+        self._stages: tuple[PlannedStage, ...] = ()
+        with _job_errors_are_fatal():
+            self._stages = worker.planned_stages(job, jobargs)
+        self._params = ParamsCopies(worker.getitem("params", job, jobargs))
+        _let_functions_see(worker, job, jobargs)
+
+    @property
+    def stages(self) -> tuple[PlannedStage, ...]:
+        """The stages, in order."""
+        return self._stages
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Expand and split the inputs, and name the stages.
+
+        Files are split only for a first stage that has a task per input: where all inputs meet in
+        one task, there is nothing to gain.
+
+        Raises:
+            ProgramError: An input is missing or unreadable.
+        """
+        first = self._stages[0]
+        splittable = first.runner.splittable and first.stage.grouping is Grouping.SPLIT
+        inputs = expand(
+            request.inputs,
+            split_size_bytes=request.settings.split_size_bytes,
+            splittable=splittable,
+        )
+        return Plan(stages=tuple(planned.stage for planned in self._stages), inputs=inputs)
+
+    def run(self, context: TaskContext) -> None:
+        """Run one task.
+
+        Raises:
+            ProgramError: DATA: an input cannot be read.
+        """
+        params = self._params.copy()
+        with activated(Task(context, params)):
+            try:
+                self._stages[context.plan_stage].runner.run(context, params)
+            except DataError as error:
+                raise bad_data(str(error), input=error.url) from error
+
+
+@contextmanager
+def _job_errors_are_fatal() -> Iterator[None]:
+    try:
+        yield
+    except DiscoError as error:
+        raise fatal(str(error)) from error
+
+
+def _let_functions_see(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> None:
+    """Let the job's functions use the names that Disco's programs use without importing them."""
+    names = worker.visible_names()
+    for entry in worker.getitem("required_modules", job, jobargs) or ():
+        name = entry if isinstance(entry, str) else entry[0]
+        names[name.rpartition(".")[2]] = importlib.import_module(name)
+    for function in worker.functions(job, jobargs):
+        globalize(function, names)
+
+
+def _jobargs(jobargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments that came as JSON, in the form that ``Job.run`` takes."""
+    arguments = dict(jobargs)
+    if isinstance(arguments.get("params"), dict):
+        arguments["params"] = Params(**arguments["params"])
+    return arguments
+
+
+def _referenced(header: Header) -> Job:
+    """Import the job that a reference names.
+
+    Raises:
+        ProgramError: There is no such attribute, or it is no job.
+    """
+    name, _, attribute = header.reference.partition(":")
+    module = import_script(name) if name.endswith(".py") else importlib.import_module(name)
+    if not attribute:
+        return _only_job(module, name)
+    try:
+        thing: Any = module
+        for part in attribute.split("."):
+            thing = getattr(thing, part)
+    except AttributeError:
+        jobs = ", ".join(_jobs_in(module)) or "none"
+        raise fatal(f"{name} has no attribute {attribute!r}; jobs in it: {jobs}") from None
+    return _as_job(thing, f"{name}:{attribute}")
+
+
+def _only_job(module: ModuleType, name: str) -> Job:
+    jobs = _jobs_in(module)
+    if not jobs:
+        raise fatal(f"{name} defines no job: a job is a subclass of disco.Job, or an instance")
+    if len(jobs) > 1:
+        raise fatal(
+            f"{name} defines {len(jobs)} jobs: say which, as in"
+            f" {' or '.join(f'{name}:{job}' for job in jobs)}"
+        )
+    ((attribute, thing),) = jobs.items()
+    return _as_job(thing, f"{name}:{attribute}")
+
+
+def _jobs_in(module: ModuleType) -> dict[str, Any]:
+    """Return the jobs that a module defines, by name."""
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if isinstance(thing, Job) or (_is_job_class(thing) and thing.__module__ == module.__name__)
+    }
+
+
+def _is_job_class(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Job)
+
+
+def _as_job(thing: Any, name: str) -> Job:
+    if isinstance(thing, Job):
+        return thing
+    if _is_job_class(thing):
+        job: Job = thing()
+        return job
+    raise fatal(
+        f"{name} is of type {type(thing).__name__}, not a job: a job is a subclass of disco.Job,"
+        " or an instance of one"
+    )

@@ -1,0 +1,160 @@
+"""The jobs that this Python process runs on its own machine.
+
+Each has an engine of its own, which stays after the job's end for as long as its results may be
+read: until they are purged, or the process ends.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from disco.error import DiscoError, JobError
+from disco.v1 import coordinator_pb2, job_pb2
+from disco_engine.local.engine import LocalEngine
+from disco_engine.local.errors import EngineError
+from disco_engine.outputs.reading import part_urls
+
+_ENDED_WELL = coordinator_pb2.JOB_PHASE_SUCCEEDED
+_ENDED_BADLY = (coordinator_pb2.JOB_PHASE_FAILED, coordinator_pb2.JOB_PHASE_CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a job.
+
+    Attributes:
+        name: Unique.
+        spec: What the engine was given.
+        owner: Of the job, for people.
+        workers: Worker processes.
+        slots: Tasks that each runs at a time.
+        started_s: Seconds since 1970-01-01 UTC.
+    """
+
+    name: str
+    spec: job_pb2.JobSpec
+    engine: LocalEngine
+    owner: str
+    workers: int
+    slots: int
+    started_s: float = field(default_factory=time.time)
+
+    def wait(self, timeout_s: float | None = None) -> list[str]:
+        """Return the URLs of the results when the job has ended.
+
+        Raises:
+            JobError: It did not end well, or not within *timeout_s* seconds.
+        """
+        try:
+            progress = self.engine.wait(timeout_s)
+        except TimeoutError as error:
+            raise JobError(self.name, f"Timeout: it still runs after {timeout_s} s") from error
+        except EngineError as error:
+            raise JobError(self.name, str(error)) from error
+        if progress.phase != _ENDED_WELL:
+            raise JobError(self.name, reason_of(progress))
+        return self.urls()
+
+    def status(self) -> str:
+        """Return "active", "ready" or "dead"."""
+        try:
+            progress = self.engine.wait(0)
+        except TimeoutError:
+            return "active"
+        except EngineError:
+            return "dead"
+        return "ready" if progress.phase == _ENDED_WELL else "dead"
+
+    def urls(self) -> list[str]:
+        """Return the URLs of the results of a job that succeeded."""
+        if self.spec.output.url:
+            return part_urls(self.spec.output.url)
+        return [
+            f"disco://{part.service.address}/{self.spec.uid}/{part.stage}/{part.task}"
+            for part in self.engine.results()
+            if part.totals.records
+        ]
+
+    def events(self) -> Iterator[coordinator_pb2.JobEvent]:
+        """Yield the events, those to come included, until the job has ended."""
+        try:
+            for reply in self.engine.watch():
+                yield from reply.events
+        except EngineError:
+            return  # `wait` tells it
+
+
+def reason_of(progress: coordinator_pb2.JobProgress) -> str:
+    """Return why a job did not succeed, with the traceback and the record of what ended it."""
+    message = progress.message or "it was cancelled"
+    for report in reversed(progress.failures):
+        failure = report.failure
+        if failure.message and failure.message in message:
+            parts = [message]
+            if failure.record and failure.record not in message:
+                parts.append(f"The record: {failure.record}")
+            if failure.input and failure.input not in message:
+                parts.append(f"The input: {failure.input}")
+            if failure.traceback and failure.traceback not in message:
+                parts.append(failure.traceback.rstrip())
+            return "\n".join(parts)
+    return message
+
+
+_runs: dict[str, Run] = {}
+_lock = threading.Lock()
+
+
+def add(run: Run) -> None:
+    """Remember a run."""
+    with _lock:
+        _runs[run.name] = run
+
+
+def find(name: str) -> Run | None:
+    """Return the run called *name*, or the one whose results have this unique id; None: unknown."""
+    with _lock:
+        return _runs.get(name) or next(
+            (run for run in _runs.values() if run.spec.uid == name), None
+        )
+
+
+def get(name: str) -> Run:
+    """Return the run called *name*.
+
+    Raises:
+        DiscoError: This process has not run it, or it has been purged.
+    """
+    run = find(name)
+    if run is None:
+        raise DiscoError(
+            f"unknown job {name!r}: this process has not run it, or its results have been purged"
+        )
+    return run
+
+
+def remove(name: str) -> None:
+    """Forget a run and everything it left, its results included; unknown ones are fine."""
+    run = find(name)
+    if run is not None:
+        with _lock:
+            _runs.pop(run.name, None)
+        run.engine.close()
+
+
+def all_runs() -> list[Run]:
+    """Return all runs, newest first."""
+    with _lock:
+        return sorted(_runs.values(), key=lambda run: -run.started_s)
+
+
+def counts_of(progress: coordinator_pb2.JobProgress | None) -> list[list[Any]]:
+    """Return a row per stage: name, pending, waiting, running, done, failed attempts."""
+    if progress is None:
+        return []
+    return [
+        [s.name, 0, s.tasks_waiting, s.tasks_running, s.tasks_done, s.retries]
+        for s in progress.stages
+    ]

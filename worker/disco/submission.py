@@ -1,0 +1,149 @@
+"""Turns a job and the arguments of its run into the message that a coordinator is started with."""
+
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from disco.error import DiscoError
+from disco.packing import pack_job
+from disco.sources import is_below_installed
+from disco.v1 import job_pb2
+from disco_engine.core.settings import JobSettings
+
+if TYPE_CHECKING:
+    from disco.job import Job
+
+# Parameter of a job: field of the engine's settings.
+_SETTINGS = {
+    "memory": "memory_limit_bytes",
+    "sort_memory": "sort_memory_bytes",
+    "task_timeout": "task_timeout_s",
+    "deadline": "deadline_s",
+    "max_attempts": "max_attempts",
+    "split_size": "split_size_bytes",
+}
+_LEAST = {"max_attempts": 1, "split_size_bytes": 1, "max_consecutive_losses": 1}
+FORMATS = ("text", "jsonl", "csv", "parquet", "pickle")
+
+
+def unique_name(prefix: str) -> str:
+    """Return ``prefix@hex:hex:hex``, a name that no other job has.
+
+    Raises:
+        DiscoError: The prefix has a character that names cannot have.
+    """
+    if not prefix or "/" in prefix or "." in prefix:
+        raise DiscoError(f"invalid prefix {prefix!r}: a job's name has no '/' and no '.'")
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    return f"{prefix}@{seconds // 1_000_000:x}:{seconds % 1_000_000:x}:{microseconds:x}"
+
+
+def job_spec(
+    job: "Job",
+    jobargs: Mapping[str, Any],
+    *,
+    name: str,
+    settings: Mapping[str, int | float] | None = None,
+) -> job_pb2.JobSpec:
+    """Return the specification of one run of *job*.
+
+    Args:
+        job: The job.
+        jobargs: Arguments of ``Job.run``.
+        name: Of the run, for people.
+        settings: Fields of ``JobSettings`` that nobody asks the job about.
+
+    Raises:
+        DiscoError: The job, an argument or an input makes no sense, or something cannot travel.
+    """
+    worker = job.worker_for(jobargs)
+    worker.check_names(jobargs)
+    worker.planned_stages(job, jobargs)  # for what is wrong with them: the workers plan themselves
+
+    def value(key: str) -> Any:
+        return worker.getitem(key, job, jobargs)
+
+    code = pack_job(
+        job,
+        jobargs,
+        required_files=value("required_files"),
+        required_modules=value("required_modules"),
+    )
+    code.python_path.extend(_python_path())
+    asked = {field: value(key) for key, field in _SETTINGS.items()}
+    spec = job_pb2.JobSpec(
+        uid=f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{uuid.uuid4().hex[:8]}",
+        name=name,
+        code=code,
+        inputs=[job_pb2.Input(urls=urls) for urls in input_urls(value("input"))],
+        settings=_settings({**asked, **(settings or {})}),
+    )
+    if value("output"):
+        spec.output.CopyFrom(_output(value("output"), value("format")))
+    return spec
+
+
+def input_urls(inputs: Any) -> list[tuple[str, ...]]:
+    """Return a job's inputs, each as URLs with the same content.
+
+    Results of other jobs are never taken for replicas: a list of them is as many inputs.
+
+    Args:
+        inputs: URLs or paths, or lists of them with the same content.
+
+    Raises:
+        DiscoError: They are something else.
+    """
+    if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
+        raise DiscoError(f"input must be a list of URLs, got {inputs!r}")
+    found: list[tuple[str, ...]] = []
+    for entry in inputs:
+        urls = (entry,) if isinstance(entry, str | Path) else tuple(entry)
+        if not urls or not all(isinstance(url, str | Path) for url in urls):
+            raise DiscoError(
+                f"input {entry!r}: each must be a URL or path, or a list of URLs with the same"
+                " content"
+            )
+        texts = tuple(str(url) for url in urls)
+        if all(url.startswith("disco://") for url in texts):
+            found.extend((url,) for url in texts)
+        else:
+            found.append(texts)
+    return found
+
+
+def _output(url: Any, form: Any) -> job_pb2.Output:
+    if form not in FORMATS:
+        raise DiscoError(f"unknown format {form!r}; there are {', '.join(FORMATS)}")
+    text = str(url)
+    return job_pb2.Output(url=text if "://" in text else os.path.abspath(text), format=form)
+
+
+def _settings(asked: Mapping[str, Any]) -> job_pb2.Settings:
+    given: dict[str, int | float] = {}
+    for name, value in asked.items():
+        if value is None:
+            continue
+        least = _LEAST.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+            raise DiscoError(f"{name} must be a number from {least} on, got {value!r}")
+        given[name] = value
+    defaults = asdict(JobSettings())
+    chosen = {name: type(default)(given.get(name, default)) for name, default in defaults.items()}
+    return job_pb2.Settings(**chosen)
+
+
+def _python_path() -> list[str]:
+    """Return where this process finds modules that are not installed.
+
+    Workers on the same machine look there for what the author's process imports by names that are
+    made at run time, and so could not travel.
+    """
+    places = [Path(place).resolve() for place in sys.path]
+    return [str(place) for place in places if place.is_dir() and not is_below_installed(place)]

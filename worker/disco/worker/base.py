@@ -1,0 +1,208 @@
+"""What classic and pipeline workers have in common: parameters, and where their values come from.
+
+A worker turns a job's parameters into stages; nothing here runs a task.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from disco.error import DiscoError
+from disco.util import argcount
+from disco.worker.params import Params
+from disco_engine.core.model import Grouping, Stage
+from disco_engine.program import TaskContext
+
+
+class StageRunner(Protocol):
+    """Runs the tasks of one stage, one after the other."""
+
+    @property
+    def splittable(self) -> bool:
+        """A part of a text file, cut at line boundaries, will do for an input."""
+        ...
+
+    def run(self, context: TaskContext, params: Any) -> None:
+        """Run one task; *params* is its own copy of the job's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """A stage as the engine schedules it, and what runs its tasks."""
+
+    stage: Stage
+    runner: StageRunner
+
+
+class Worker(dict[str, Any]):
+    """Parameters of a job, with the values they have unless the job says otherwise.
+
+    A parameter's value is looked up in the arguments of ``Job.run``, then among the job's
+    attributes, then here.
+    """
+
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(self.defaults())
+        self.check_names(parameters)
+        self.update(parameters)
+
+    def defaults(self) -> dict[str, Any]:
+        """Return every parameter with its default.
+
+        ==================  ==================================================================
+        ``input``           what the job reads: URLs, or lists of URLs with the same content
+        ``output``          URL of a directory for the results; None: they stay in the engine
+        ``format``          of the files there: text, jsonl, csv, parquet or pickle
+        ``params``          any picklable object; every task gets its own copy
+        ``workers``         worker processes of a local job; None: one per core
+        ``slots``           tasks that a worker runs at a time
+        ``memory``          bytes of memory of one slot; 0: no limit
+        ``sort_memory``     bytes of records a slot sorts in memory before it spills to disk
+        ``task_timeout``    seconds one attempt at a task may take; 0: no limit
+        ``deadline``        seconds the job may take; 0: no limit
+        ``max_attempts``    attempts of one task that may fail
+        ``split_size``      bytes of text per task; larger files are split at line boundaries
+        ``required_files``  paths of files, or a dict of name to bytes, that travel with the job
+        ``required_modules`` names of modules that travel and that functions need not import
+        ``owner``           of the job, for people; None: ``DISCO_JOB_OWNER``
+        ``save_results``    keep the results in DDFS; not available
+        ``save_info``, ``profile``, ``scheduler``  accepted, without effect
+        ==================  ==================================================================
+        """
+        return {
+            "input": (),
+            "output": None,
+            "format": "text",
+            "params": Params(),
+            "workers": None,
+            "slots": 1,
+            "memory": 0,
+            "sort_memory": None,
+            "task_timeout": 0.0,
+            "deadline": 0.0,
+            "max_attempts": None,
+            "split_size": None,
+            "required_files": {},
+            "required_modules": None,
+            "name": None,
+            "owner": None,
+            "save_results": False,
+            "save_info": "ddfs",
+            "profile": False,
+            "scheduler": {},
+        }
+
+    def getitem(
+        self, key: str, job: object, jobargs: Mapping[str, Any], default: Any = None
+    ) -> Any:
+        """Return a parameter's value: of *jobargs*, else of *job*, else of the worker."""
+        if key in jobargs:
+            return jobargs[key]
+        return getattr(job, key) if hasattr(job, key) else self.get(key, default)
+
+    def check_names(self, parameters: Mapping[str, Any]) -> None:
+        """Refuse parameters that do not exist.
+
+        Raises:
+            DiscoError: Names the parameter and those that are spelt alike.
+        """
+        known = self.defaults()
+        known.update(self)
+        for name in parameters:
+            if name not in known:
+                alike = difflib.get_close_matches(name, known, n=3)
+                hint = (
+                    f"did you mean {' or '.join(alike)}?"
+                    if alike
+                    else f"there are {', '.join(sorted(known))}"
+                )
+                raise DiscoError(f"unknown parameter {name!r}; {hint}")
+
+    def planned_stages(self, job: object, jobargs: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
+        """Return the job's stages, in order.
+
+        Raises:
+            DiscoError: The parameters make no sense.
+        """
+        raise NotImplementedError
+
+    def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
+        """Return the user's functions: those that may use names they do not import."""
+        raise NotImplementedError
+
+    def visible_names(self) -> dict[str, Any]:
+        """Return what those functions may use without importing it: nothing, unless overridden."""
+        return {}
+
+    def check_common(self, job: object, jobargs: Mapping[str, Any]) -> None:
+        """Refuse what no engine here can do.
+
+        Raises:
+            DiscoError: ``save_results`` is set.
+        """
+        if self.getitem("save_results", job, jobargs) or jobargs.get("save"):
+            raise DiscoError(
+                "save_results: there is no DDFS here to save to; give the job an output URL instead"
+            )
+
+
+def planned(
+    name: str, grouping: Grouping, runner: StageRunner, *, sort: bool = False
+) -> PlannedStage:
+    """Return a stage of the plan."""
+    return PlannedStage(stage=Stage(name=name, grouping=grouping, sorted_input=sort), runner=runner)
+
+
+def check_arguments(
+    what: str, function: Callable[..., Any], allowed: tuple[int, ...], usage: str
+) -> None:
+    """Refuse a function that cannot be called as the engine will call it.
+
+    Args:
+        what: The parameter it was given for.
+        function: What the user gave.
+        allowed: How many positional arguments it may take.
+        usage: How it is called, for the message.
+
+    Raises:
+        DiscoError: It is not callable, or takes another number of arguments.
+    """
+    if not callable(function):
+        raise DiscoError(f"{what} must be a function {usage}, got {function!r}")
+    if _takes(function, allowed):
+        return
+    hint = ""
+    if hasattr(function, "__self__"):
+        hint = "; if it is meant to have no self, write @staticmethod above it"
+    raise DiscoError(
+        f"{what} is called as {usage}, but {name_of(function)} takes"
+        f" {_number_of(argcount(function), 'argument')}{hint}"
+    )
+
+
+def _number_of(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _takes(function: Callable[..., Any], allowed: tuple[int, ...]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none: the call will tell
+        return True
+    for count in allowed:
+        try:
+            signature.bind(*[None] * count)
+        except TypeError:
+            continue
+        return True
+    return False
+
+
+def name_of(function: Any) -> str:
+    """Return what to call a user's function in a message."""
+    while hasattr(function, "func"):
+        function = function.func
+    return str(getattr(function, "__qualname__", None) or repr(function))

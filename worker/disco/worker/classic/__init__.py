@@ -1,0 +1,1 @@
+"""Classic jobs: map and reduce."""

@@ -1,0 +1,45 @@
+"""The reduce side of a classic job."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from disco.util import argcount
+from disco.worker.outputs import Output, OutputChain, iterator_of
+from disco.worker.reading import InputChain, StageInputs
+from disco_engine.program import TaskContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceFunctions:
+    """What the user gave for the reduce side; the classic worker's table says what each is."""
+
+    reduce: Callable[..., Any]
+    reduce_init: Callable[[Iterable[Any], Any], Any]
+    input_chain: InputChain
+    output_chain: OutputChain
+    sort: bool
+
+
+class ReduceTasks:
+    """The tasks of the reduce stage: each reads all records of its label."""
+
+    def __init__(self, functions: ReduceFunctions) -> None:
+        self._given = functions
+
+    @property
+    def splittable(self) -> bool:
+        """Whether a part of a file will do: a reduce wants all of its input."""
+        return False
+
+    def run(self, context: TaskContext, params: Any) -> None:
+        """Run one task."""
+        given = self._given
+        inputs = StageInputs(context, given.input_chain, params, sort=given.sort)
+        pairs = inputs.all()
+        with pairs.watched(context), given.output_chain.writing(context, params) as writer:
+            given.reduce_init(pairs, params)
+            if argcount(given.reduce) >= 3:
+                given.reduce(pairs, Output(writer), params)
+            else:
+                writer.extend(0, iterator_of(given.reduce(pairs, params), given.reduce))

@@ -1,0 +1,259 @@
+"""Classic jobs: a map, perhaps a combiner and a partition function, and a reduce.
+
+A classic job is a pipeline of two stages, ``map`` (split) and ``reduce`` (group_label, or group_all
+if there is one partition). Disco also has a stage between them that concatenates each label's
+records per node; here the partition services keep a label's records together from the start.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from disco import util
+from disco import worker as worker
+from disco.error import DiscoError
+from disco.task import CurrentTask, active_task
+from disco.worker.base import PlannedStage, check_arguments, planned
+from disco.worker.base import Worker as BaseWorker
+from disco.worker.classic import func
+from disco.worker.classic.mapping import MapFunctions, MapTasks
+from disco.worker.classic.reducing import ReduceFunctions, ReduceTasks
+from disco.worker.outputs import OutputChain
+from disco.worker.params import Params
+from disco.worker.reading import InputChain
+from disco_engine.core.model import Grouping
+
+__all__ = [
+    "Params",
+    "Task",
+    "Worker",
+    "external",
+    "get",
+    "put",
+    "this_host",
+    "this_inputs",
+    "this_master",
+    "this_name",
+    "this_partition",
+]
+
+Task = CurrentTask()
+"""The task that runs now."""
+
+
+class Worker(BaseWorker):
+    """Parameters of a classic job: those of every job, and the ones of the table in ``defaults``.
+
+    Functions of the job may use, without importing them, ``Task``, ``get``, ``put``, ``this_name``,
+    ``this_master``, ``this_host``, ``this_inputs``, ``this_partition``, ``os``, ``sys``, ``util``,
+    ``worker``, ``external``, ``Params``, all of ``disco.worker.classic.func``, and the modules in
+    ``required_modules``.
+    """
+
+    def defaults(self) -> dict[str, Any]:
+        """Return every parameter with its default.
+
+        =========================  ===========================================================
+        ``map``                    ``map(entry, params)`` returns (key, value) pairs
+        ``map_init``               ``map_init(entries, params)``, once per task, before the map;
+                                   it may take entries away, so files are not split
+        ``map_reader``             last input stream of the map; None: lines (bytes, with their
+                                   newline), or the pairs of another job's result
+        ``map_input_stream``       the input streams before it
+        ``map_output_stream``      the map's output streams
+        ``combiner``               ``combiner(key, value, buf, done, params)``; ``buf`` is a dict
+                                   per task and partition
+        ``partition``              ``partition(key, partitions, params)`` returns a label, for
+                                   equal keys always the same
+        ``partitions``             how many labels; None: all records have the label 0
+        ``reduce``                 ``reduce(pairs, params)`` returns pairs; or
+                                   ``reduce(pairs, out, params)`` calls ``out.add(key, value)``
+        ``reduce_init``            ``reduce_init(pairs, params)``, once per task
+        ``reduce_reader``          last input stream of a reduce without a map
+        ``reduce_input_stream``    the input streams before it
+        ``reduce_output_stream``   the reduce's output streams
+        ``sort``                   the reduce gets its pairs in key order, equal keys together;
+                                   keys must compare with each other
+        ``status_interval``        entries between two messages of a map task; 0: none
+        =========================  ===========================================================
+
+        ``map_shuffle``, ``reduce_shuffle``, ``shuffle``, ``sort_buffer_size`` and ``version`` are
+        accepted and have no effect; ``ext_params`` belongs to external programs, which this
+        version does not run.
+        """
+        return {
+            **super().defaults(),
+            "map": None,
+            "map_init": func.init,
+            "map_reader": None,
+            "map_input_stream": (func.map_input_stream,),
+            "map_output_stream": (func.map_output_stream, func.disco_output_stream),
+            "map_shuffle": None,
+            "combiner": None,
+            "partition": func.default_partition,
+            "partitions": 1,
+            "reduce": None,
+            "reduce_init": func.init,
+            "reduce_reader": func.chain_reader,
+            "reduce_input_stream": (func.reduce_input_stream,),
+            "reduce_output_stream": (func.reduce_output_stream, func.disco_output_stream),
+            "reduce_shuffle": None,
+            "shuffle": None,
+            "ext_params": {},
+            "sort": False,
+            "sort_buffer_size": "10%",
+            "status_interval": 100_000,
+            "version": f"{sys.version_info.major}.{sys.version_info.minor}",
+        }
+
+    def planned_stages(self, job: object, jobargs: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
+        """Return the stages ``map`` and ``reduce``, or the one of them that the job has.
+
+        Raises:
+            DiscoError: It has neither, or a parameter makes no sense.
+        """
+        self.check_common(job, jobargs)
+        given = {key: self.getitem(key, job, jobargs) for key in self.defaults()}
+        partitions = _checked_partitions(given["partitions"])
+        stages = []
+        if given["map"] is not None:
+            stages.append(planned("map", Grouping.SPLIT, _map_tasks(given, partitions)))
+        if given["reduce"] is not None:
+            grouping = Grouping.GROUP_ALL if partitions in (None, 1) else Grouping.GROUP_LABEL
+            tasks = _reduce_tasks(given)
+            stages.append(planned("reduce", grouping, tasks, sort=bool(given["sort"])))
+        if not stages:
+            name = getattr(job, "name", None) or type(job).__name__
+            raise DiscoError(
+                f"job {name} has neither a map nor a reduce (nor a pipeline): define at least one"
+            )
+        return tuple(stages)
+
+    def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
+        """Return the user's functions."""
+        found: list[Any] = []
+        for key in (*_USAGES, "map_reader", "reduce_reader"):
+            found.append(self.getitem(key, job, jobargs))
+        for key in ("map_input_stream", "map_output_stream"):
+            found.extend(util.iterify(self.getitem(key, job, jobargs)))
+            found.extend(util.iterify(self.getitem(key.replace("map", "reduce"), job, jobargs)))
+        return [function for function in found if callable(function)]
+
+    def visible_names(self) -> dict[str, Any]:
+        """Return what the job's functions may use without importing it."""
+        names = {name: getattr(func, name) for name in func.__all__ if name not in _OWN_NAMES}
+        here = {name: globals()[name] for name in __all__ if name != "Worker"}
+        return {**names, **here, "os": os, "re": re, "sys": sys, "util": util, "worker": worker}
+
+
+# Parameters that are functions: how each is called, with the numbers of arguments that will do.
+_USAGES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "map": ("map(entry, params)", (2,)),
+    "map_init": ("map_init(entries, params)", (2,)),
+    "combiner": ("combiner(key, value, buf, done, params)", (5,)),
+    "partition": ("partition(key, partitions, params)", (3,)),
+    "reduce": ("reduce(pairs, params) or reduce(pairs, out, params)", (2, 3)),
+    "reduce_init": ("reduce_init(pairs, params)", (2,)),
+}
+# Only documentation: as names in a user's function they would hide the built-in ones.
+_OWN_NAMES = ("map", "reduce", "reduce2", "partition", "combiner", "init", "notifier")
+
+
+def this_name() -> str:
+    """Return the unique name of the job."""
+    return active_task().jobname
+
+
+def this_master() -> str:
+    """Return which engine runs the job."""
+    return active_task().master
+
+
+def this_host() -> str:
+    """Return the name of the node the task runs on."""
+    return active_task().host
+
+
+def this_inputs() -> list[str]:
+    """Return the URLs of what the task reads; in a reduce names such as "label 3 from ps-0"."""
+    return active_task().inputs
+
+
+def this_partition() -> int:
+    """Return the number of the task: of a map's input, or of a reduce's partition."""
+    task = active_task()
+    return task.taskid if task.context.inputs else task.group_label
+
+
+def get(key: str) -> bytes:
+    """Return an out-of-band value of this job; see ``Task.get``."""
+    return active_task().get(key)
+
+
+def put(key: str, value: bytes) -> None:
+    """Keep an out-of-band value for this job; see ``Task.put``."""
+    active_task().put(key, value)
+
+
+def external(files: Any) -> Any:
+    """Refuse: jobs are Python functions here.
+
+    Raises:
+        DiscoError: Always.
+    """
+    raise DiscoError("this version does not run external programs as map or reduce")
+
+
+def _checked_partitions(partitions: Any) -> int | None:
+    if partitions is None:
+        return None
+    if isinstance(partitions, int) and partitions >= 1:
+        return int(partitions)
+    raise DiscoError(f"partitions must be a whole number from 1 on, or None; got {partitions!r}")
+
+
+def _check_function(name: str, function: Any) -> None:
+    if isinstance(function, Mapping):
+        external(function)
+    usage, counts = _USAGES[name]
+    check_arguments(name, function, counts, usage)
+
+
+def _chain(streams: Any, reader: Any) -> InputChain:
+    functions = list(util.iterify(streams))
+    return InputChain([*functions, reader] if reader is not None else functions)
+
+
+def _map_tasks(given: Mapping[str, Any], partitions: int | None) -> MapTasks:
+    for name in ("map", "map_init", "partition"):
+        _check_function(name, given[name])
+    if given["combiner"] is not None:
+        _check_function("combiner", given["combiner"])
+    return MapTasks(
+        MapFunctions(
+            map=given["map"],
+            map_init=given["map_init"],
+            input_chain=_chain(given["map_input_stream"], given["map_reader"]),
+            output_chain=OutputChain(tuple(util.iterify(given["map_output_stream"]))),
+            combiner=given["combiner"],
+            partition=given["partition"],
+            partitions=partitions,
+            status_interval=int(given["status_interval"]),
+        )
+    )
+
+
+def _reduce_tasks(given: Mapping[str, Any]) -> ReduceTasks:
+    for name in ("reduce", "reduce_init"):
+        _check_function(name, given[name])
+    return ReduceTasks(
+        ReduceFunctions(
+            reduce=given["reduce"],
+            reduce_init=given["reduce_init"],
+            input_chain=_chain(given["reduce_input_stream"], given["reduce_reader"]),
+            output_chain=OutputChain(tuple(util.iterify(given["reduce_output_stream"]))),
+            sort=bool(given["sort"]),
+        )
+    )

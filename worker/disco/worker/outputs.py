@@ -1,0 +1,153 @@
+"""Where a task's records go: what user code calls ``add`` on."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from operator import index
+from typing import Any, NoReturn
+
+from disco.error import DiscoError
+from disco.worker.base import name_of
+from disco.worker.streams import OpenStream, StreamFunction, fold
+from disco.worker.task_io import disco_output_stream, task_output_stream
+from disco_engine.program import TaskContext
+from disco_engine.records.frozen import RecordError, shown, type_name
+from disco_engine.records.writers import RecordWriter
+
+
+class TaskOutput:
+    """The end of every output chain: writes records with one label.
+
+    Attributes:
+        add: ``add(key, value)`` writes one record.
+    """
+
+    add: Callable[[Any, Any], None]
+
+    def __init__(self, writer: RecordWriter, label: int) -> None:
+        self.add = partial(writer.add, label)  # as an attribute it costs no call of our own
+
+    def write(self, data: bytes) -> NoReturn:
+        """Refuse: what a task writes is records.
+
+        Raises:
+            DiscoError: Always.
+        """
+        raise DiscoError(
+            "this job's output stream writes bytes, but tasks write (key, value) records here;"
+            " leave the output stream out, and for files of text give the job an output URL and"
+            " format='text'"
+        )
+
+    def close(self) -> None:
+        """Do nothing: the engine ends what it began."""
+
+
+class OutputChain:
+    """A stage's output streams.
+
+    Args:
+        functions: As the user gave them; empty: the default.
+    """
+
+    def __init__(self, functions: Sequence[StreamFunction] = ()) -> None:
+        self._functions = tuple(functions) or (task_output_stream, disco_output_stream)
+        self.is_default = self._functions in (
+            (task_output_stream,),
+            (task_output_stream, disco_output_stream),
+        )
+
+    def open(self, context: TaskContext, label: int, params: Any) -> Any:
+        """Return what takes records with *label*; it has ``add`` and perhaps ``close``."""
+        if self.is_default:
+            return TaskOutput(context.writer(), label)
+        start = OpenStream(None, label, f"output of stage {context.stage_name!r}")
+        return fold(self._functions, start, params).stream
+
+    @contextmanager
+    def writing(self, context: TaskContext, params: Any) -> Iterator[RecordWriter]:
+        """Give a writer that opens an output for each label it meets, and closes them."""
+        if self.is_default:
+            yield context.writer()  # the engine closes it
+            return
+        writer = _ChainWriter(lambda label: self.open(context, label, params))
+        yield writer
+        writer.close()
+
+
+class Output:
+    """What a reduce with three arguments gets to write with.
+
+    Attributes:
+        add: ``add(key, value)`` writes one record.
+    """
+
+    add: Callable[[Any, Any], None]
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self.add = partial(writer.add, 0)
+
+
+class _ChainWriter:
+    """A RecordWriter over the user's own output streams, one per label."""
+
+    def __init__(self, open_output: Callable[[int], Any]) -> None:
+        self._open = open_output
+        self._outputs: dict[int, Any] = {}
+
+    def add(self, label: int, key: Any, value: Any) -> None:
+        if label not in self._outputs:
+            self._outputs[label] = self._open(label)
+        self._outputs[label].add(key, value)
+
+    def extend(self, label: int, pairs: Iterable[tuple[Any, Any]]) -> None:
+        for key, value in pairs:
+            self.add(label, key, value)
+
+    def partition(self, pairs: Iterable[tuple[Any, Any]], label_of: Callable[[Any], int]) -> None:
+        for key, value in pairs:
+            self.add(label_of(key), key, value)
+
+    def close(self) -> None:
+        for output in reversed(self._outputs.values()):
+            if hasattr(output, "close"):
+                output.close()
+
+
+def as_label(value: Any, source: str) -> int:
+    """Return a label that user code gave.
+
+    Args:
+        value: What it gave.
+        source: Who gave it, for the message.
+
+    Raises:
+        RecordError: It is no integer.
+    """
+    try:
+        return index(value)
+    except TypeError:
+        raise RecordError(
+            f"{source} gave the label {shown(value)} of type {type_name(value)}:"
+            " labels must be integers"
+        ) from None
+
+
+def iterator_of(result: Any, function: Any) -> Iterator[Any]:
+    """Return an iterator over what a map or reduce function returned.
+
+    Raises:
+        RecordError: There is nothing to iterate over.
+    """
+    try:
+        return iter(result)
+    except TypeError:
+        raise RecordError(
+            f"{name_of(function)} returned {shown(result)} of type {type_name(result)}: it must"
+            " yield (key, value) pairs, or return an iterable of them"
+        ) from None
+
+
+def not_a_pair(name: str, item: Any) -> RecordError:
+    """Return the error of a function that yielded something else than pairs."""
+    return RecordError(f"{name} yielded {shown(item)}, which is not a (key, value) pair")

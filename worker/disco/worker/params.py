@@ -1,0 +1,49 @@
+"""What a job hands to all of its functions, and each task's own copy of it."""
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+
+class Params:
+    """A bag of named values: ``Params(threshold=3).threshold``."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"Params({values})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Params) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ParamsCopies:
+    """Makes a copy of the job's ``params`` for each task, so that tasks cannot disturb another.
+
+    What a task changes, its later calls see, and nobody else.
+    """
+
+    def __init__(self, params: object) -> None:
+        self._params = params
+        self._immutable = params is None or type(params) in (str, bytes, int, float, bool)
+        self._pickle: bytes | None = None
+
+    def copy(self) -> Any:
+        """Return a copy that nobody else has."""
+        if self._immutable:
+            return self._params
+        if type(self._params) is Params and not self._params.__dict__:
+            return Params()
+        if self._pickle is None:  # before the first task could change anything
+            self._pickle = cloudpickle.dumps(self._params, pickle.HIGHEST_PROTOCOL)
+        return pickle.loads(self._pickle)

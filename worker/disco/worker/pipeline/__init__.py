@@ -1,0 +1,1 @@
+"""Pipelines: any number of stages, connected by labels."""

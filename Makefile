@@ -1,0 +1,69 @@
+# Everything a fresh machine needs is Python 3.11 or later with `venv`, and make.
+#
+#   make run      count the words of the King James Bible
+#   make test     run the tests             make lint   check style, types and imports
+#   make bench    compare with peers        make clean  remove what the others made
+#
+# Each creates .venv on first use and is quick the second time.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEPENDENCIES := .venv/.dependencies
+INSTALLED := .venv/.installed
+PROTOS := $(wildcard proto/disco/v1/*.proto)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+run: $(INSTALLED)
+	@$(BIN)/disco run examples/01-wordcount/job.yaml
+	@echo
+	@echo 'These are the twenty most frequent words of the King James Bible, counted by a coordinator,'
+	@echo 'a partition service and two workers on this machine. They read examples/data/kjv and ran'
+	@echo 'examples/01-wordcount/top_words.py. What to try next:'
+	@echo
+	@echo '  $(BIN)/disco run examples/01-wordcount/wordcount.py examples/data/kjv --top 10'
+	@echo '      the same with a classic map and reduce'
+	@echo '  $(BIN)/disco run examples/01-wordcount/wordcount.py README.md --output counts --format csv'
+	@echo '      your own text, with the results in files'
+	@echo '  $(BIN)/disco run --help'
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(TEST)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python bench/run.py
+
+# Pin the newest versions that pyproject.toml allows.
+lock: $(INSTALLED)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra http --extra parquet --universal \
+		--generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command 'make lock' --output-file requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis bench/results
+	rm -f worker/disco/v1/*_pb2*.py worker/disco/v1/*_pb2*.pyi
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The project itself: installing it generates the gRPC modules from proto/.
+$(INSTALLED): $(DEPENDENCIES) pyproject.toml hatch_build.py $(PROTOS)
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(DEPENDENCIES): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is too old: Python 3.11 or later is needed; try make PYTHON=python3.11'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	@touch $@

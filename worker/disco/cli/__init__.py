@@ -1,0 +1,1 @@
+"""The command line: ``disco run`` and what it needs to read, check and show."""

@@ -1,0 +1,1 @@
+"""Runs the engine's own programs on this machine, supervised as a cluster would."""

@@ -1,0 +1,141 @@
+"""Each example runs on the local engine and gives what a few plain lines of Python give."""
+
+import csv
+import importlib.util
+import json
+import lzma
+import math
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from disco import result_iterator
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DATA = EXAMPLES / "data"
+GOSPELS = sorted((DATA / "kjv").glob("4[0-3]-*.txt.xz"))
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch):
+    """Import an example as its user would: by name, standing in its folder."""
+
+    def load_example(path: str) -> ModuleType:
+        file = EXAMPLES / path
+        monkeypatch.syspath_prepend(str(file.parent))
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, file.stem, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_example
+
+
+def verses() -> list[tuple[str, str]]:
+    """Return (reference, text) of every verse of the gospels."""
+    texts = (lzma.decompress(path.read_bytes()).decode() for path in GOSPELS)
+    lines = (line for text in texts for line in text.splitlines())
+    return [(reference, verse) for reference, _, verse in (line.partition("\t") for line in lines)]
+
+
+def table(name: str) -> list[list[str]]:
+    """Return the rows of one of the small tables."""
+    return list(csv.reader((DATA / name).read_text(encoding="utf-8").splitlines()))
+
+
+def run(job, **arguments):
+    """Run *job* and return its records; everything it left is removed."""
+    running = job.run(**arguments)
+    try:
+        return list(result_iterator(running.wait()))
+    finally:
+        running.purge()
+
+
+def test_word_count_counts_every_word_of_the_gospels(load) -> None:
+    job = load("01-wordcount/wordcount.py").WordCount()
+    counts = run(job, input=[str(path) for path in GOSPELS])
+    words = Counter(
+        word for pair in verses() for word in re.findall("[a-z']+", "\t".join(pair).lower())
+    )
+    assert dict(counts) == dict(words)
+    assert len(counts) == len(words)
+
+
+def test_the_inverted_index_finds_every_verse_of_a_word(load) -> None:
+    job = load("02-inverted-index/inverted_index.py").InvertedIndex()
+    index = dict(run(job, input=[str(path) for path in GOSPELS]))
+    expected = defaultdict(set)
+    for reference, text in verses():
+        for word in re.findall("[a-z']+", text.lower()):
+            expected[word].add(reference)
+    assert index == {word: sorted(references) for word, references in expected.items()}
+
+
+def test_the_join_pairs_rivers_with_the_countries_of_their_cities(load) -> None:
+    job = load("03-join/join.py").Join()
+    rows = run(job, input=[str(DATA / "cities.csv"), str(DATA / "rivers.csv")])
+    countries = {city: country for _, city, country in table("cities.csv")}
+    expected = sorted(
+        (river, (countries[city], city))
+        for _, river, city in table("rivers.csv")
+        if city in countries
+    )
+    assert sorted(rows) == expected
+
+
+def test_pagerank_over_ten_chained_jobs_agrees_with_a_loop(load) -> None:
+    ranks = load("04-pagerank/pagerank.py").pagerank([str(DATA / "pages.txt")], rounds=10)
+    links = {}
+    for line in (DATA / "pages.txt").read_text().splitlines():
+        page, _, targets = line.partition("\t")
+        links[page] = sorted(set(targets.split()))
+    expected = dict.fromkeys(links, 1.0)
+    for _ in range(10):
+        share = defaultdict(float)
+        for page, targets in links.items():
+            for target in targets:
+                share[target] += expected[page] / len(targets)
+        expected = {page: 0.15 + 0.85 * share[page] for page in links}
+    assert ranks == pytest.approx(expected)
+
+
+def test_pi_is_estimated_by_the_same_darts_every_time(load) -> None:
+    module = load("05-estimate-pi/estimate_pi.py")
+    inputs = [f"raw://{seed}:20000" for seed in range(8)]
+    first, second = (dict(run(module.EstimatePi(), input=inputs)) for _ in range(2))
+    assert first == second
+    assert first["pi"] == pytest.approx(math.pi, abs=0.02)
+
+
+def test_k_means_finds_the_three_centres(load) -> None:
+    module = load("06-k-means/kmeans.py")
+    start = [(0.0, 0.0), (5.0, 5.0), (10.0, 0.0)]
+    centres = module.kmeans([str(DATA / "points.csv")], start, rounds=6)
+    for (x, y), (true_x, true_y) in zip(centres, [(1, 1), (6, 7), (9, 2)], strict=True):
+        assert math.dist((x, y), (true_x, true_y)) < 0.2
+
+
+def test_the_manifest_of_the_readme_prints_the_twenty_most_frequent_words() -> None:
+    manifest = EXAMPLES / "01-wordcount" / "job.yaml"
+    done = subprocess.run(
+        [sys.executable, "-m", "disco.cli.main", "run", str(manifest), "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert len(rows) == 20
+    assert rows[0][0] == "the"
+    counts = [int(count) for _, count in rows]
+    assert counts == sorted(counts, reverse=True)
+    assert json.loads(rows[0][1]) == counts[0]

@@ -85,8 +85,8 @@ class TaskContext(Protocol):
     settings: JobSettings
     scratch: Path
     """An empty directory for this attempt, on local disk; removed afterwards."""
-    input: TaskInput | None
-    """Set in the first stage."""
+    inputs: Sequence[TaskInput]
+    """Set in the first stage: what to read, in order. One if its grouping is SPLIT."""
     sources: Sequence[ShuffleSource]
     """Set in later stages, ascending by label. Read them one after the other, each once."""
     sort_output: bool

@@ -1,0 +1,1 @@
+"""A worker: a parent that speaks to the coordinator, and slots that run the user's code."""

@@ -1,0 +1,66 @@
+"""Brings what attempts read from the partition services into their slots."""
+
+import asyncio
+from collections.abc import Sequence
+
+from disco.v1 import coordinator_pb2, partition_pb2, slot_pb2
+from disco_engine.wire import failure_to_wire
+from disco_engine.worker.connections import Connections
+from disco_engine.worker.fetch import SourceError, Wanted, fetch, wanted_result, wanted_source
+from disco_engine.worker.slots import Slot
+
+
+class Feeds:
+    """One feed for each slot that has a source open; each is ended towards the slot once."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, connections: Connections) -> None:
+        self.job_uid = ""
+        self._tasks = tasks
+        self._connections = connections
+        self._open: dict[Slot, asyncio.Task[None]] = {}
+
+    def open(
+        self, slot: Slot, task: coordinator_pb2.TaskAssignment, what: slot_pb2.OpenSource
+    ) -> None:
+        """Send *slot* the blocks of a source, then its end."""
+        self._open[slot] = self._tasks.create_task(self._feed(slot, task, what))
+
+    def close(self, slot: Slot) -> None:
+        """End what *slot* has open, unless it has ended already."""
+        if self.forget(slot):
+            slot.send(slot_pb2.ToSlot(input=slot_pb2.InputBlocks(end=True)))
+
+    def forget(self, slot: Slot) -> bool:
+        """Send nothing more to *slot*; return whether anything was open."""
+        feed = self._open.pop(slot, None)
+        if feed is None:
+            return False
+        feed.cancel()
+        return True
+
+    def close_all(self) -> None:
+        """Send nothing more to anybody."""
+        for slot in list(self._open):
+            self.forget(slot)
+
+    async def _feed(
+        self, slot: Slot, task: coordinator_pb2.TaskAssignment, what: slot_pb2.OpenSource
+    ) -> None:
+        async def deliver(blocks: Sequence[partition_pb2.FetchedBlock]) -> None:
+            slot.send(slot_pb2.ToSlot(input=slot_pb2.InputBlocks(blocks=blocks)))
+            await slot.drain()
+
+        last = slot_pb2.InputBlocks(end=True)
+        try:
+            wanted = self._wanted(task, what)
+            connections = self._connections
+            await fetch(wanted, connections.channel(wanted.address), connections.metadata, deliver)
+        except SourceError as error:
+            last = slot_pb2.InputBlocks(failure=failure_to_wire(error.failure))
+        del self._open[slot]
+        slot.send(slot_pb2.ToSlot(input=last))
+
+    def _wanted(self, task: coordinator_pb2.TaskAssignment, what: slot_pb2.OpenSource) -> Wanted:
+        if what.HasField("url"):
+            return wanted_result(what.url)
+        return wanted_source(task.run.sources[what.index], self.job_uid)

@@ -1,0 +1,35 @@
+"""What a worker is told when it is started."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from disco_engine.core.model import NodeName, WorkerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Who a worker is, and where.
+
+    Attributes:
+        coordinator: host:port.
+        worker_id: Unique in the job; the same after a restart of the same worker.
+        node: The node it runs on, as the partition service there calls it.
+        slots: Tasks it runs at the same time, at least 1.
+        scratch: A directory for temporary files on local disk; made if missing. What the worker
+            puts there it removes.
+        token: The job's.
+        give_up_s: Seconds without a coordinator after which the worker ends.
+        drain_s: Seconds that running attempts may still take once the worker was told to end.
+        on_ready: Called when the coordinator has accepted the worker for the first time.
+    """
+
+    coordinator: str
+    worker_id: WorkerId
+    node: NodeName
+    slots: int
+    scratch: Path
+    token: str
+    give_up_s: float = 120.0
+    drain_s: float = 15.0
+    on_ready: Callable[[], None] = lambda: None

@@ -1,0 +1,26 @@
+"""``python -m disco_engine.worker.slot FD``: a slot that speaks to its parent over FD."""
+
+import socket
+import sys
+
+from disco_engine.worker.heap import keep_freed_memory
+from disco_engine.worker.slot.channel import Channel
+from disco_engine.worker.slot.conversation import Conversation
+from disco_engine.worker.slot.limits import die_with_parent
+from disco_engine.worker.slot.runtime import Slot
+from disco_engine.worker.slot.stdio import Printer
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    die_with_parent()
+    keep_freed_memory()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.set_inheritable(False)  # what user code starts must not keep it open
+    printer = Printer()
+    printer.install()
+    Slot(Conversation(Channel(connection)), printer).serve()
+
+
+if __name__ == "__main__":
+    main()

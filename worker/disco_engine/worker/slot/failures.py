@@ -1,0 +1,130 @@
+"""Turn whatever user code raised into a Failure that a user can act on."""
+
+import importlib
+import reprlib
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import disco.v1
+import disco_engine
+from disco_engine.core.model import Failure, FailureKind
+from disco_engine.program import ProgramError
+from disco_engine.records.blocks import FrameCorruptError
+
+RECORD_CHARACTERS = 1_000
+_MESSAGE_CHARACTERS = 2_000
+_TRACEBACK_CHARACTERS = 16_000
+_ENGINE = (
+    str(Path(disco_engine.__path__[0])) + "/",
+    str(Path(disco.v1.__path__[0]).parent) + "/",
+    str(Path(importlib.__path__[0])) + "/",
+    "<frozen ",
+)
+
+NOTHING = object()
+"""What stands for "no record is being processed"; None may be a record."""
+
+
+def failure_of(
+    error: BaseException, *, record: object = NOTHING, planning: bool = False
+) -> Failure:
+    """Return the failure that *error* means for the attempt it ended.
+
+    Args:
+        error: What left ``Program.run``, ``Program.plan`` or the loader.
+        record: The record that was being processed.
+        planning: The job was being loaded or planned: its own errors can never heal.
+    """
+    if isinstance(error, ProgramError):
+        return error.failure
+    if isinstance(error, FrameCorruptError):
+        return Failure(kind=FailureKind.INFRASTRUCTURE, message=f"damaged input: {error}")
+    return Failure(
+        kind=FailureKind.FATAL if planning else FailureKind.USER,
+        message=one_line(error),
+        traceback=user_traceback(error),
+        record="" if record is NOTHING else describe_record(record),
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Return "ValueError: the first line of what it says", cut to a sane length."""
+    name = type(error).__name__
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception as broken:
+        lines = [f"(its str() raised {type(broken).__name__})"]
+    return _cut(f"{name}: {lines[0]}" if lines else name, _MESSAGE_CHARACTERS)
+
+
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback without the engine's frames, so that it opens with the user's.
+
+    If the user has no part in it, it is the engine's own fault, and all of it is kept.
+    """
+    described = traceback.TracebackException.from_exception(error)
+    for part in _chain(described):
+        users = [frame for frame in part.stack if not frame.filename.startswith(_ENGINE)]
+        if users:
+            part.stack[:] = users
+    return _cut("".join(described.format()), _TRACEBACK_CHARACTERS)
+
+
+def describe_record(record: object) -> str:
+    """Return ``repr(record)``, at most 1,000 characters, whatever its size and its bugs."""
+    try:
+        text = _REPR.repr(record)
+    except Exception as error:
+        text = f"<{type(record).__name__} whose repr() raised {type(error).__name__}>"
+    return _cut(text, RECORD_CHARACTERS)
+
+
+def _chain(error: traceback.TracebackException | None) -> Iterator[traceback.TracebackException]:
+    pending = [error]
+    while pending:
+        part = pending.pop()
+        if part is None:
+            continue
+        yield part
+        pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = (limit - 40) // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters cut …]\n{text[-half:]}"
+
+
+class _RecordRepr(reprlib.Repr):
+    """repr() that looks at no more of a large record than it shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        many = 100
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = many
+        self.maxdeque = self.maxarray = many
+        self.maxstring = self.maxother = self.maxlong = RECORD_CHARACTERS
+        self.maxlevel = 8
+
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        """Return as much of *value* as is shown."""
+        return self._shortened(value)
+
+    def repr_bytearray(self, value: bytearray, level: int) -> str:
+        """Return as much of *value* as is shown."""
+        return self._shortened(value)
+
+    def repr_str(self, value: str, level: int) -> str:
+        """Return as much of *value* as is shown; its end, too, is of no use."""
+        return self._shortened(value)
+
+    def _shortened(self, value: Any) -> str:
+        if len(value) <= RECORD_CHARACTERS:
+            return repr(value)
+        return f"{value[:RECORD_CHARACTERS]!r}…"
+
+
+_REPR = _RecordRepr()

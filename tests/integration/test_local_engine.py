@@ -251,3 +251,21 @@ def test_children_end_when_the_process_that_started_them_is_killed(tmp_path: Pat
 def test_a_run_without_workers_or_services_is_refused(argument: str) -> None:
     with pytest.raises(ValueError, match=f"{argument} is 0: a local run needs at least 1"):
         LocalEngine(spec(), **{argument: 0})  # type: ignore[arg-type]
+
+
+def test_a_forked_process_that_exits_does_not_end_the_run() -> None:
+    program = (
+        "import os, sys\n"
+        "from disco.v1 import job_pb2\n"
+        "from disco_engine.local.engine import LocalEngine\n"
+        "engine = LocalEngine(job_pb2.JobSpec(uid='x')).start()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    sys.exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "print([c.pid is not None for c in engine.children()], engine.run_dir.exists())\n"
+        "engine.kill()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert done.stdout.decode() == "[True, True, True, True] True\n"

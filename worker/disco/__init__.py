@@ -2,23 +2,26 @@
 
 New programs need little more than these names; programs written for the Disco project find its
 modules where they were (``disco.core``, ``disco.job``, ``disco.worker``, ``disco.util``, …).
+
+Each name is imported when it is first used: ``disco.v1``, which every process of the engine
+imports, lies below this package and must not bring the author's API along.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from disco.job import Job
-from disco.worker.params import Params
-from disco.worker.pipeline.worker import (
-    Stage,
-    group_all,
-    group_label,
-    group_node,
-    group_node_label,
-    split,
-)
 
 if TYPE_CHECKING:
     from disco.core import Disco, result_iterator
+    from disco.job import Job
+    from disco.worker.params import Params
+    from disco.worker.pipeline.worker import (
+        Stage,
+        group_all,
+        group_label,
+        group_node,
+        group_node_label,
+        split,
+    )
 
 __all__ = [
     "Disco",
@@ -33,11 +36,18 @@ __all__ = [
     "split",
 ]
 
+_HOMES = {
+    "Disco": "disco.core",
+    "Job": "disco.job",
+    "Params": "disco.worker.params",
+    "result_iterator": "disco.core",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Return what only the author's process needs: in worker slots it is never imported."""
-    if name in ("Disco", "result_iterator"):
-        from disco import core
-
-        return getattr(core, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what is asked for, and keep it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "disco.worker.pipeline.worker")), name)
+    globals()[name] = value
+    return value

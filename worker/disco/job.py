@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from disco.error import DiscoError, JobError
 from disco.settings import DiscoSettings
-from disco.submission import job_spec, unique_name
 from disco.util import listify
 from disco.worker.base import Worker as BaseWorker
 from disco.worker.classic.worker import Worker as ClassicWorker
@@ -83,7 +82,7 @@ class Job:
     @property
     def disco(self) -> "Disco":
         """The engine that runs the job."""
-        from disco.core import Disco  # imports what only the author's process needs
+        from disco.core import Disco  # worker slots need none of it
 
         return Disco(self._master, self._settings)
 
@@ -106,6 +105,8 @@ class Job:
             DiscoError: A parameter is unknown or makes no sense, or something cannot travel. What
                 is wrong with the inputs is told by ``wait``.
         """
+        from disco.submission import job_spec, unique_name  # worker slots need none of it
+
         self._prefix = self._prefix or self.name or type(self).__name__
         name = unique_name(jobargs.get("name") or self._prefix)
         self.disco.submit_job(job_spec(self, jobargs, name=name), self, jobargs)

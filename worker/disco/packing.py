@@ -1,7 +1,6 @@
 """Packs a job so that worker slots can run it: the pickled job, its modules, its source lines.
 
-``disco.program`` unpacks. A payload is one line of JSON (a ``Header``), then, if the job itself
-travels, its cloudpickle.
+``disco.program`` unpacks.
 
 What travels how:
 
@@ -19,7 +18,6 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -28,30 +26,11 @@ from typing import Any
 import cloudpickle
 
 from disco.error import DiscoError
+from disco.payload import Header, join_payload
 from disco.sources import ModuleFiles, is_installed, looks_secret
 from disco.v1 import job_pb2
 
 LOADER = "disco.program:load"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What a payload says about itself.
-
-    Attributes:
-        python: ``major.minor`` of the Python that packed it; pickled code runs on no other.
-        reference: ``module:attribute`` or ``file.py:attribute`` of the job; empty if it is pickled.
-        jobargs: Arguments of ``Job.run`` for a job that is given by reference.
-        sources: Text by file name of code that travels in the pickle, so that tracebacks can show
-            its lines.
-        files: Where the modules in the ZIP come from, by their name there, for the same reason.
-    """
-
-    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"
-    reference: str = ""
-    jobargs: Mapping[str, Any] = field(default_factory=dict)
-    sources: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def pack_job(
@@ -136,16 +115,6 @@ def pack_reference(
     return _code(header, b"", modules, required_files)
 
 
-def split_payload(payload: bytes) -> tuple[Header, bytes]:
-    """Return what a payload says about itself, and the pickled (job, jobargs).
-
-    Raises:
-        ValueError: It is no payload.
-    """
-    line, _, body = payload.partition(b"\n")
-    return Header(**json.loads(line)), body
-
-
 def _code(
     header: Header, body: bytes, modules: ModuleFiles, required_files: Any
 ) -> job_pb2.JobCode:
@@ -158,7 +127,7 @@ def _code(
         empty = not target.namelist()
     return job_pb2.JobCode(
         loader=LOADER,
-        payload=json.dumps(asdict(header)).encode() + b"\n" + body,
+        payload=join_payload(header, body),
         modules_zip=b"" if empty else archive.getvalue(),
     )
 

@@ -2,7 +2,6 @@
 
 import importlib
 import pickle
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
@@ -10,7 +9,7 @@ from typing import Any
 
 from disco.error import DataError, DiscoError
 from disco.job import Job
-from disco.packing import Header, split_payload
+from disco.payload import PYTHON, Header, split_payload
 from disco.task import Task, activated
 from disco.travelled import import_script, show_sources, use_original_names
 from disco.util import globalize
@@ -29,10 +28,9 @@ def load(payload: bytes) -> Program:
             none. What the user's own modules raise while they are imported, passes through.
     """
     header, body = split_payload(payload)
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if body and header.python != here:
+    if body and header.python != PYTHON:
         raise fatal(
-            f"the job was submitted with Python {header.python}, but this worker runs {here}, and"
+            f"the job was submitted with Python {header.python}, but this worker runs {PYTHON}, and"
             " functions cannot travel between them: use the same version on both sides"
         )
     show_sources(header.sources)

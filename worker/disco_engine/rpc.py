@@ -27,7 +27,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     # A restarted peer should be found again at once, not after gRPC's default of up to 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
 ]
 

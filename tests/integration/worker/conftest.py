@@ -6,7 +6,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -297,18 +297,40 @@ class WorkerProcess:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0])
 
-    def leftovers(self) -> list[str]:
-        """Return the command lines of processes that were started for this worker and live."""
+    def started(self, command: str = "") -> list[int]:
+        """Return the processes that this worker or its slots have started and that live."""
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == self.process.pid:
                 continue
-            try:
-                if str(self.scratch).encode() in (entry / "environ").read_bytes():
-                    found.append((entry / "cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
+            with suppress(OSError):
+                mine = str(self.scratch).encode() in (entry / "environ").read_bytes()
+                if mine and command.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
         return found
+
+    async def alone(self, command: str = "") -> bool:
+        """Wait until those that have been killed are dead, and return that none is left."""
+        async with asyncio.timeout(PATIENCE_S):
+            for pid in self.started(command):
+                await ended(pid)
+        return not self.started(command)
+
+
+async def ended(pid: int) -> None:
+    """Wait until a process that is not our child has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(process, gone.set)
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(process)
+        os.close(process)
 
 
 PROGRAM = """
@@ -378,6 +400,7 @@ class Bench:
                 *("--worker-id", name, "--node", "here", "--slots", str(slots)),
                 *("--scratch-dir", str(scratch), *flags),
                 env={**os.environ, TOKEN_VARIABLE: token},
+                stdin=asyncio.subprocess.PIPE,
                 stderr=stderr,
             )
         worker = WorkerProcess(process, scratch, log)

@@ -79,7 +79,7 @@ async def test_what_a_dead_slot_had_started_is_ended_with_it(bench: Bench, do: D
     )
     worker = await bench.worker()
     assert "status 1" in (await coordinator.run(inputs=do("leave"))).failed.message
-    assert not [line for line in worker.leftovers() if "sleep" in line]
+    assert await worker.alone("sleep")
 
 
 async def test_code_that_is_killed_is_told_by_which_signal(bench: Bench, do: Do) -> None:
@@ -143,7 +143,7 @@ async def test_a_task_that_runs_too_long_is_killed_and_tells_where_it_was(
     )
     assert "in hang" in report.output
     assert (await coordinator.run(inputs=do("nothing"))).HasField("finished")
-    assert not [line for line in worker.leftovers() if "sleep" in line]
+    assert await worker.alone("sleep")
 
 
 async def test_a_task_that_takes_too_much_memory_fails_and_the_slot_goes_on(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +67,7 @@ async def test_a_finished_worker_leaves_no_process_and_no_file(bench: Bench, do:
     assert await worker.ended() == 0
     assert coordinator.ended_well
     assert not worker.scratch.exists()
-    assert not worker.leftovers()
+    assert await worker.alone()
 
 
 async def test_finish_kills_what_still_runs_and_what_that_has_started(bench: Bench, do: Do) -> None:
@@ -78,10 +76,10 @@ async def test_finish_kills_what_still_runs_and_what_that_has_started(bench: Ben
     task = coordinator.task(inputs=do("forever"))
     coordinator.assign(task)
     await runs(coordinator, task)
-    assert worker.leftovers()
+    assert worker.started("sleep")
     coordinator.finish()
     assert await worker.ended() == 0
-    assert not worker.leftovers()
+    assert await worker.alone()
 
 
 async def test_temporary_output_is_removed_before_the_worker_says_goodbye(
@@ -159,7 +157,7 @@ async def test_a_running_attempt_that_is_cancelled_makes_room_at_once(bench: Ben
     coordinator.cancel(task)
     assert (await coordinator.report_of(next_task)).HasField("finished")
     assert attempt_from_wire(task.attempt) not in coordinator.reports
-    assert not [line for line in worker.leftovers() if "sleep" in line]
+    assert await worker.alone("sleep")
 
 
 async def test_cancelling_an_attempt_costs_none_of_those_behind_it(bench: Bench, do: Do) -> None:
@@ -245,7 +243,7 @@ async def test_a_new_coordinator_ends_all_attempts_of_the_old_one(bench: Bench, 
     await second.until(lambda: bool(second.hellos))
     assert (await second.run(inputs=do("pid"))).HasField("finished")
     assert [attempt.epoch for attempt in second.reports] == [2]
-    assert not [line for line in worker.leftovers() if "sleep" in line]
+    assert await worker.alone("sleep")
 
 
 async def test_a_draining_worker_finishes_what_runs_and_hands_back_the_rest(
@@ -265,7 +263,7 @@ async def test_a_draining_worker_finishes_what_runs_and_hands_back_the_rest(
     assert (await coordinator.report_of(running)).HasField("finished")
     assert await worker.ended() == 0
     assert coordinator.ended_well
-    assert not worker.leftovers()
+    assert await worker.alone()
 
 
 async def test_a_draining_worker_does_not_wait_for_ever(bench: Bench, do: Do) -> None:
@@ -279,7 +277,7 @@ async def test_a_draining_worker_does_not_wait_for_ever(bench: Bench, do: Do) ->
     assert failure.kind == INFRASTRUCTURE
     assert failure.message == "the worker is draining: not finished within 0.2 s"
     assert await worker.ended() == 0
-    assert not worker.leftovers()
+    assert await worker.alone()
 
 
 async def test_a_worker_without_a_coordinator_gives_up(bench: Bench) -> None:
@@ -288,7 +286,7 @@ async def test_a_worker_without_a_coordinator_gives_up(bench: Bench) -> None:
     worker = await bench.worker("--give-up-after", "0.5", wait=False)
     assert await worker.ended() == 1
     assert "could not be reached for" in worker.log.read_text()
-    assert not worker.leftovers()
+    assert await worker.alone()
 
 
 async def test_a_worker_with_the_wrong_token_ends_at_once(bench: Bench) -> None:
@@ -296,23 +294,39 @@ async def test_a_worker_with_the_wrong_token_ends_at_once(bench: Bench) -> None:
     worker = await bench.worker(token="wrong", wait=False)
     assert await worker.ended() == 1
     assert "refuses this worker: UNAUTHENTICATED" in worker.log.read_text()
-    assert not worker.leftovers()
+    assert await worker.alone()
+
+
+async def test_a_worker_that_is_started_again_has_a_clean_directory(bench: Bench, do: Do) -> None:
+    coordinator = await bench.begin(WAIT)
+    rest = bench.tmp_path / "scratch" / "w0" / "w0" / "slot-0-0" / "rest"
+    rest.parent.mkdir(parents=True)
+    rest.touch()
+    worker = await bench.worker()
+    assert not rest.exists()
+    assert (await coordinator.run(inputs=do("litter"))).HasField("finished")
+    coordinator.finish()
+    assert await worker.ended() == 0
+    assert not list(worker.scratch.iterdir())
+
+
+async def test_a_worker_ends_when_its_supervisor_is_gone(bench: Bench) -> None:
+    coordinator = await bench.begin()
+    worker = await bench.worker("--exit-on-stdin-eof")
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+    assert await worker.ended() == 0
+    assert coordinator.draining
+    assert await worker.alone()
 
 
 async def test_slots_die_with_a_worker_that_is_killed(bench: Bench, do: Do) -> None:
     """Also a slot that is in the middle of user code, and does not look at its socket."""
     coordinator = await bench.begin(WAIT)
     worker = await bench.worker()
-    pid = int((await coordinator.run(inputs=do("pid"))).output)
     task = coordinator.task(inputs=waiting_for("/nowhere"))
     coordinator.assign(task)
     await runs(coordinator, task)
-    gone = asyncio.Event()
-    slot = os.pidfd_open(pid)
-    asyncio.get_running_loop().add_reader(slot, gone.set)
     worker.process.send_signal(signal.SIGKILL)
     await worker.ended()
-    async with asyncio.timeout(10):
-        await gone.wait()
-    asyncio.get_running_loop().remove_reader(slot)
-    os.close(slot)
+    assert await worker.alone()

@@ -83,8 +83,10 @@ def test_a_failure_of_the_user_s_code_counts_and_pauses_longer_each_time() -> No
     task, actions = after(*running(), Failed(attempt(1), failure()))
     assert (task.state, task.failures) == (TaskState.WAITING, 1)
     assert actions == [DiscardRun(attempt(1), S0), Retry(0.1)]
-    again = [Ready(), Started(run(2)), Failed(attempt(2), failure())]
-    task, actions = after(*running(), Failed(attempt(1), failure()), *again)
+    task, actions = after(
+        *running(), Failed(attempt(1), failure()), Ready(), Started(run(2)),
+        Failed(attempt(2), failure()),
+    )  # fmt: skip
     assert actions[-1] == Retry(0.2)
 
 

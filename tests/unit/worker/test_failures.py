@@ -5,9 +5,9 @@ from disco_engine.program import ProgramError, bad_data
 from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.worker.slot.failures import (
     RECORD_CHARACTERS,
-    describe_record,
     failure_of,
     one_line,
+    record_text,
     user_traceback,
 )
 
@@ -101,7 +101,7 @@ class Unshowable:
     ],
 )
 def test_a_record_is_shown_as_python_would(record: object, shown: str) -> None:
-    assert describe_record(record) == shown
+    assert record_text(record) == shown
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_record_is_shown_as_python_would(record: object, shown: str) -> None:
     ids=["str", "bytes", "nested", "list", "int", "broken", "broken inside"],
 )
 def test_a_record_of_any_size_or_brokenness_is_shown_shortly(record: object) -> None:
-    assert 0 < len(describe_record(record)) <= RECORD_CHARACTERS
+    assert 0 < len(record_text(record)) <= RECORD_CHARACTERS
 
 
 def test_failures_are_values() -> None:

@@ -31,7 +31,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup, and in scripts' "&"
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(

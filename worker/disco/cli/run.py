@@ -86,6 +86,12 @@ _HEAD = _Parsed("n|all", _head, "a number or all")
 _COUNT = _Parsed("n", _count, "an integer of at least 1")
 
 
+class _WrongUse(click.ClickException):
+    """Like click's UsageError, without the usage: flags are not what is wrong."""
+
+    exit_code = 2
+
+
 @click.command(epilog=_EPILOG)
 @click.argument("job")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
@@ -138,4 +144,4 @@ def run(job: str, inputs: tuple[str, ...], **flags: Any) -> int:
     try:
         return execute(request_from(job, inputs, given))
     except WrongUseError as error:
-        raise click.UsageError(str(error)) from error
+        raise _WrongUse(str(error)) from error

@@ -18,7 +18,9 @@ _REMEDIES = {
     common_pb2.FAILURE_KIND_DATA: (
         "Check that the input exists and is what the job's reader expects, and run it again."
     ),
-    common_pb2.FAILURE_KIND_FATAL: "No attempt could succeed: correct the job, and run it again.",
+    common_pb2.FAILURE_KIND_FATAL: (
+        "No attempt could succeed: correct the job or what it was given, and run it again."
+    ),
     common_pb2.FAILURE_KIND_INFRASTRUCTURE: (
         "Run it again; if it happens again, use --keep-logs and read what the processes say."
     ),
@@ -129,8 +131,9 @@ def failure_lines(progress: coordinator_pb2.JobProgress) -> Iterator[str]:
         where = f"{report.worker_id} on {report.node}" if report.node else report.worker_id
         yield f"  {'task':<8} {task_name(report.stage_name, report.attempt)}"
         yield f"  {'attempt':<8} {report.attempt.attempt}, by {where or 'no worker'}"
-    yield ""
-    yield _REMEDIES.get(failure.kind, _REMEDIES[common_pb2.FAILURE_KIND_INFRASTRUCTURE])
+    if failure.traceback or failure.kind != common_pb2.FAILURE_KIND_USER:  # else it is a limit,
+        yield ""  # and the message says what to do about it
+        yield _REMEDIES.get(failure.kind, _REMEDIES[common_pb2.FAILURE_KIND_INFRASTRUCTURE])
 
 
 def _labelled(label: str, text: str) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Worker(dict[str, Any]):
         ``required_files``  paths of files, or a dict of name to bytes, that travel with the job
         ``required_modules`` names of modules that travel and that functions need not import
         ``owner``           of the job, for people; None: ``DISCO_JOB_OWNER``
-        ``save_results``    keep the results in DDFS; not available
+        ``save_results``    keep the results in DDFS, also called ``save``; not available
         ``save_info``, ``profile``, ``scheduler``  accepted, without effect
         ==================  ==================================================================
         """
@@ -90,6 +90,7 @@ class Worker(dict[str, Any]):
             "name": None,
             "owner": None,
             "save_results": False,
+            "save": False,
             "save_info": "ddfs",
             "profile": False,
             "scheduler": {},
@@ -143,7 +144,7 @@ class Worker(dict[str, Any]):
         Raises:
             DiscoError: ``save_results`` is set.
         """
-        if self.getitem("save_results", job, jobargs) or jobargs.get("save"):
+        if any(self.getitem(key, job, jobargs) for key in ("save_results", "save")):
             raise DiscoError(
                 "save_results: there is no DDFS here to save to; give the job an output URL instead"
             )

@@ -196,9 +196,9 @@ class StageInputs:
 
     def _entries(self, inputs: list[TaskInput | ShuffleSource]) -> Entries:
         if not self._sort:
-            return Entries(chain.from_iterable(map(self._chunks, inputs)))
+            return Entries(self._all_chunks(inputs))
         records = sort_frames(
-            chain.from_iterable(map(self._frames, inputs)),
+            self._all_frames(inputs),
             memory_bytes=self._context.settings.sort_memory_bytes,
             scratch=self._context.scratch,
         )
@@ -206,6 +206,17 @@ class StageInputs:
             return SortedEntries(records)
         name = f"input of stage {self._context.stage_name!r}"
         return Entries((self._chain.apply(records, name, self._params),))
+
+    # Generators, not map(): a StopIteration out of the user's reader must not pass for the end of
+    # the input (PEP 479 makes it an error in a generator).
+
+    def _all_chunks(self, inputs: list[TaskInput | ShuffleSource]) -> Iterator[Iterable[Any]]:
+        for one in inputs:
+            yield from self._chunks(one)
+
+    def _all_frames(self, inputs: list[TaskInput | ShuffleSource]) -> Iterator[Frame]:
+        for one in inputs:
+            yield from self._frames(one)
 
     def _chunks(self, one: TaskInput | ShuffleSource) -> Iterator[Iterable[Any]]:
         if isinstance(one, TaskInput):

@@ -28,7 +28,8 @@ def reopen_needed(stages: Sequence[StageRun], reason: str) -> Decided:
         stages: The plan's stages, in order.
         reason: Why outputs are missing, for the user if it happens too often.
     """
-    decided: Decided = []
+    stopped: Decided = []
+    reopened: Decided = []
     for position in range(len(stages) - 1, -1, -1):
         stage = stages[position]
         if not stage.missing:
@@ -39,12 +40,12 @@ def reopen_needed(stages: Sequence[StageRun], reason: str) -> Decided:
             continue
         if reader is not None:
             if reader.planned and reader.grouping in NODE_GROUPINGS:
-                # What was just decided about their tasks is void: the tasks are no more.
-                decided = [(late, 0, late.start_over(reason)) for late in stages[position + 1 :]]
+                stopped += [(late, 0, late.start_over(reason)) for late in stages[position + 1 :]]
+                reopened.clear()  # they were tasks of those stages, and are no more
                 needed = sorted(stage.missing)
             reader.close_inputs()
         for index in needed:
             lost = stage.tasks[index].output
             if lost is not None:
-                decided.append((stage, index, stage.reopen(index, OutputLost(lost.id, reason))))
-    return decided
+                reopened.append((stage, index, stage.reopen(index, OutputLost(lost.id, reason))))
+    return stopped + reopened

@@ -68,6 +68,7 @@ class LocalEngine:
         for name, number in numbers.items():
             if number < 1:
                 raise ValueError(f"{name} is {number}: a local run needs at least 1")
+        self._owner = os.getpid()
         self._spec = spec
         self._workers = workers
         self._slots = slots
@@ -179,8 +180,11 @@ class LocalEngine:
     def close(self) -> None:
         """Cancel the job if it still runs, end all processes, remove all files.
 
-        Does nothing the second time. If it is interrupted, it kills instead.
+        Does nothing the second time, nor in a process that was forked from the engine's. If it is
+        interrupted, it kills instead.
         """
+        if os.getpid() != self._owner:
+            return
         try:
             with self._closing:
                 if not self._closed:

@@ -141,7 +141,7 @@ class _Local:
         try:
             with open(self._path(name), "rb") as file:
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def exists(self, name: str) -> bool:
@@ -161,7 +161,7 @@ class _Local:
 
             shutil.rmtree(path, ignore_errors=True)
         else:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.remove(path)
 
     def remove_if_empty(self, name: str = "") -> None:

@@ -29,6 +29,7 @@ class SlotProtocol(asyncio.BufferedProtocol):
         self._large: memoryview | None = None
         self._large_end = 0
         self._transport: asyncio.Transport | None = None
+        self._to_end = False
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -55,13 +56,18 @@ class SlotProtocol(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Read nothing from the slot until ``resume``: soon it has to wait when it sends."""
-        if not self.closed:
+        if not self.closed and not self._to_end:
             cast(asyncio.Transport, self._transport).pause_reading()
 
     def resume(self) -> None:
         """Read again."""
         if not self.closed:
             cast(asyncio.Transport, self._transport).resume_reading()
+
+    def read_to_end(self) -> None:
+        """Read what the slot has left, whoever would like it to wait: it is gone."""
+        self._to_end = True
+        self.resume()
 
     def close(self) -> None:
         """Send and receive nothing more."""

@@ -16,8 +16,9 @@ class WorkerOptions:
         worker_id: Unique in the job; the same after a restart of the same worker.
         node: The node it runs on, as the partition service there calls it.
         slots: Tasks it runs at the same time, at least 1.
-        scratch: A directory for temporary files on local disk; made if missing. What the worker
-            puts there it removes.
+        scratch: A directory on local disk; made if missing. The worker's temporary files are in
+            a directory of its own below, which it removes at its end, and also before it starts:
+            an earlier process of the same worker may have been killed.
         token: The job's.
         give_up_s: Seconds without a coordinator after which the worker ends.
         drain_s: Seconds that running attempts may still take once the worker was told to end.

@@ -12,6 +12,7 @@ import logging
 import shutil
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from disco.v1 import coordinator_pb2, job_pb2, slot_pb2
@@ -37,7 +38,7 @@ class Worker:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
-        self._scratch_was_there = options.scratch.exists()
+        self._scratch = options.scratch.absolute() / options.worker_id
         self._connections = Connections(options.token)
         self._epoch = 0
         self._job: job_pb2.JobSpec | None = None
@@ -59,8 +60,11 @@ class Worker:
             CoordinatorError: The coordinator is gone for good, or refuses us.
             SlotError: Slots cannot be started, or cannot remove the output.
         """
-        self._options.scratch.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(self._remove_leftovers)
+        shared = self._scratch.parent
+        shared_is_ours = not shared.exists()
+        # What an earlier process of this worker left when it was killed.
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._assemble(tasks)
@@ -80,14 +84,12 @@ class Worker:
                 talking.cancel()
         finally:
             await self._connections.close()
-            await asyncio.to_thread(self._remove_files)
+            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+            if shared_is_ours:
+                with suppress(OSError):  # somebody else uses it by now
+                    shared.rmdir()
         if self._problem is not None:
             raise self._problem
-
-    def _remove_leftovers(self) -> None:
-        """Remove what a worker with this directory left when it was killed."""
-        for leftover in self._options.scratch.iterdir():
-            shutil.rmtree(leftover, ignore_errors=True)
 
     def _assemble(self, tasks: asyncio.TaskGroup) -> None:
         options = self._options
@@ -102,7 +104,7 @@ class Worker:
         )
         self._work = Workload(
             options.slots,
-            options.scratch,
+            self._scratch,
             feeds=self._feeds,
             links=self._pushes,
             wake=self._link.wake,
@@ -129,7 +131,8 @@ class Worker:
         log.info("connected", extra={"job": message.job.uid, "epoch": message.epoch})
         if self._epoch not in (0, message.epoch):
             log.warning("a new coordinator: all attempts of the old one are abandoned")
-            self._work.abandon_all()
+            self._work.drop_all()
+            self._work.reports.clear()
         self._epoch = message.epoch
         self._work.reports.resend()
         self._work.reset_credit()
@@ -199,7 +202,7 @@ class Worker:
         self._work.task_timeout_s = job.settings.task_timeout_s
         setup = slot_pb2.Setup(job=job, worker_id=self._options.worker_id, node=self._options.node)
         if job.code.modules_zip:
-            modules = self._options.scratch / "modules"
+            modules = self._scratch / "modules"
             await asyncio.to_thread(_extract, job.code.modules_zip, modules)
             setup.modules_dir = str(modules)
             setup.job.code.ClearField("modules_zip")
@@ -237,6 +240,7 @@ class Worker:
     async def _end(self, slots: list[asyncio.Task[None]]) -> None:
         """End the slots; the first that is idle removes output, if that is asked for."""
         work = self._work.slots
+        self._work.drop_all()
         self._feeds.close_all()
         self._pushes.close_all()
         remover = None
@@ -252,12 +256,6 @@ class Worker:
             for slot in work:
                 slot.kill(for_good=True)
             await asyncio.wait(late)
-
-    def _remove_files(self) -> None:
-        if not self._scratch_was_there:
-            shutil.rmtree(self._options.scratch, ignore_errors=True)
-        else:
-            shutil.rmtree(self._options.scratch / "modules", ignore_errors=True)
 
 
 def _extract(modules_zip: bytes, target: Path) -> None:

@@ -113,6 +113,7 @@ class SlotProcess:
                 # it has started may hold its end of the socket.
                 await asyncio.wait((exited,), timeout=_LAST_WORDS_S)
                 self._kill_group()
+            self.protocol.read_to_end()
             await asyncio.wait((self._closed,), timeout=_LAST_WORDS_S)
         finally:
             self._end()

@@ -175,7 +175,8 @@ class Slot:
         If output is to be removed and no process is free to do it, a new one is started for that.
         """
         self._farewell = farewell
-        if self.load or not self._greeted:
+        useless = not self.ready and not farewell.remove_output
+        if self.load or not self._greeted or useless:
             self.kill(for_good=not farewell.remove_output)
         else:
             self._greet()

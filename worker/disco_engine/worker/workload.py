@@ -117,7 +117,8 @@ class Workload:
             self._attempts[attempt.id] = attempt
             self._queue.append(attempt)
             self._credit -= 1
-        self.settled.clear()
+        if self._attempts:
+            self.settled.clear()
         if self._refusal:
             self.refuse(self._refusal)
         self._dispatch()
@@ -130,12 +131,11 @@ class Workload:
                 self._drop(attempt)
         self._dispatch()
 
-    def abandon_all(self) -> None:
-        """Forget everything: it is of a coordinator that has been replaced."""
+    def drop_all(self) -> None:
+        """Forget all attempts, unless they are reported: those that run are killed."""
         self._queue.clear()
         for attempt in list(self._attempts.values()):
             self._drop(attempt)
-        self.reports.clear()
 
     def refuse(self, reason: str) -> None:
         """From now on take nothing, and hand back what has not been started."""
@@ -235,6 +235,7 @@ class Workload:
 
     def _reported(self, slot: Slot, said: slot_pb2.SlotReport) -> None:
         attempt = slot.running
+        self._feeds.forget(slot)  # a slot whose memory ran out leaves its source open
         output = slot.finish()
         if attempt is None or attempt.over:
             self._dispatch()

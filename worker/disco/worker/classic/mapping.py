@@ -197,19 +197,28 @@ def _emit(pairs: Pairs, writer: RecordWriter, label_of: LabelOf | None) -> None:
 
 
 def _whole(label: Any, key: Any, partition: Callable[..., Any]) -> int:
-    """Return a label that is not quite an int, as Disco's programs may return."""
-    try:
-        return int(label)
-    except (TypeError, ValueError):
-        return as_label(label, f"{name_of(partition)} for the key {shown(key)}")
+    """Return a label that is a whole number but no int, such as 2.0, as Disco takes it."""
+    with suppress(TypeError, ValueError, OverflowError):
+        if int(label) == label:
+            return int(label)
+    return as_label(label, f"{name_of(partition)} for the key {shown(key)}")
 
 
 def _checked(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return *function*, made to say what is wrong if it returns nothing to iterate over."""
+    """Return *function*, made to say what is wrong if it returns nothing to iterate over.
+
+    A StopIteration that leaves it (from a ``next`` on something empty) must not pass for the end
+    of the input: it would end the task early, and the job would succeed without the rest. Generator
+    functions have that from Python itself (PEP 479).
+    """
     if inspect.isgeneratorfunction(function):
-        return function  # cannot
+        return function
 
     def checked(entry: Any, params: Any) -> Iterable[Any]:
-        return iterator_of(function(entry, params), function)
+        try:
+            pairs = function(entry, params)
+        except StopIteration as error:
+            raise RuntimeError(f"{name_of(function)} raised StopIteration") from error
+        return iterator_of(pairs, function)
 
     return checked

@@ -45,7 +45,7 @@ def failure_of(
         kind=FailureKind.FATAL if planning else FailureKind.USER,
         message=one_line(error),
         traceback=user_traceback(error),
-        record="" if record is NOTHING else describe_record(record),
+        record=record_text(record),
     )
 
 
@@ -72,8 +72,13 @@ def user_traceback(error: BaseException) -> str:
     return _cut("".join(described.format()), _TRACEBACK_CHARACTERS)
 
 
-def describe_record(record: object) -> str:
-    """Return ``repr(record)``, at most 1,000 characters, whatever its size and its bugs."""
+def record_text(record: object) -> str:
+    """Return ``repr(record)``, at most 1,000 characters, whatever its size and its bugs.
+
+    NOTHING is an empty string.
+    """
+    if record is NOTHING:
+        return ""
     try:
         text = _REPR.repr(record)
     except Exception as error:

@@ -4,8 +4,6 @@ import ctypes
 import resource
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SPARE_BYTES = 8 * 1024 * 1024
@@ -53,15 +51,10 @@ class MemoryLimit:
         if self.limit_bytes:
             resource.setrlimit(resource.RLIMIT_DATA, (self.limit_bytes, self._hard))
 
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        """Suspend the limit, so that a failure can be described when nothing is left."""
+    def lift(self) -> None:
+        """End the limit, so that a failure can be described when nothing is left."""
         if self.limit_bytes:
             resource.setrlimit(resource.RLIMIT_DATA, (self._hard, self._hard))
-        try:
-            yield
-        finally:
-            self.apply()
 
 
 def _data_bytes() -> int:

@@ -15,7 +15,7 @@ from disco_engine.records.blocks import FrameCorruptError
 from disco_engine.wire import attempt_to_wire, failure_to_wire, plan_to_wire, settings_from_wire
 from disco_engine.worker.slot.context import SlotContext
 from disco_engine.worker.slot.conversation import Conversation
-from disco_engine.worker.slot.failures import describe_record, failure_of, user_traceback
+from disco_engine.worker.slot.failures import failure_of, record_text, user_traceback
 from disco_engine.worker.slot.limits import MemoryLimit
 from disco_engine.worker.slot.output import TaskOutput
 from disco_engine.worker.slot.stdio import Printer
@@ -91,7 +91,9 @@ class Slot:
         report = slot_pb2.SlotReport()
         report.report.attempt.CopyFrom(task.attempt)
         trouble = self._execute(task, context, output, report.report.finished)
-        context.release()
+        fit = trouble is None or trouble.fit
+        if fit:
+            context.release()
         self._printer.end()
         if trouble is None:
             result = report.report.finished
@@ -102,7 +104,6 @@ class Slot:
             report.report.failed.CopyFrom(failure_to_wire(trouble.failure))
             if trouble.damaged is not None:
                 report.damaged.CopyFrom(attempt_to_wire(trouble.damaged))
-        fit = trouble is None or trouble.fit
         self._conversation.report(report, at_once=not fit)
         return fit
 
@@ -117,8 +118,7 @@ class Slot:
         try:
             self._work(task, context, output, result)
         except MemoryError as error:
-            with self._limit.lifted():
-                trouble = self._out_of_memory(error, context)
+            trouble = self._out_of_memory(error, context)
         except FrameCorruptError as error:
             trouble = _Trouble(failure_of(error), damaged=error.origin)
         except BaseException as error:
@@ -171,6 +171,7 @@ class Slot:
         result.plan.CopyFrom(plan_to_wire(plan))
 
     def _out_of_memory(self, error: MemoryError, context: SlotContext) -> _Trouble:
+        self._limit.lift()
         text = user_traceback(error)
         traceback.clear_frames(error.__traceback__)  # what they hold is what there is too much of
         if not self._limit.limit_bytes:
@@ -184,9 +185,10 @@ class Slot:
             kind=FailureKind.USER,
             message=message,
             traceback=text,
-            record=describe_record(context.current_record),
+            record=record_text(context.current_record),
         )
-        # What is left of the heap is anybody's guess, so the next attempt gets a new process.
+        # What is left of the heap, and of a message that was being received, is anybody's guess, so
+        # this process ends and the next attempt gets a new one.
         return _Trouble(failure, fit=False)
 
 

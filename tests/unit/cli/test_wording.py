@@ -1,0 +1,60 @@
+from disco.cli.wording import decisive_failure, failure_lines
+from disco.v1 import common_pb2, coordinator_pb2
+
+
+def report(
+    message: str, attempt: int = 0, kind: str = "USER", traceback: str = "", record: str = ""
+) -> coordinator_pb2.FailureReport:
+    return coordinator_pb2.FailureReport(
+        attempt=common_pb2.AttemptRef(stage=1, task=7, attempt=attempt) if attempt else None,
+        stage_name="map",
+        worker_id="worker-1",
+        node="node-0",
+        failure=common_pb2.Failure(
+            kind=common_pb2.FailureKind.Value(f"FAILURE_KIND_{kind}"),
+            message=message,
+            traceback=traceback,
+            record=record,
+        ),
+    )
+
+
+def test_a_failed_job_is_explained_by_the_failure_that_ended_it() -> None:
+    progress = coordinator_pb2.JobProgress(
+        message="map, task 7 failed 2 times; the last time: ValueError: no",
+        failures=[
+            report("KeyError: 3", 1),
+            report("ValueError: no", 2, traceback="Traceback:\n  line\n", record="b'x'"),
+            report("OSError: another task's", 1),
+            report("ValueError: no"),
+        ],
+    )
+
+    assert list(failure_lines(progress)) == [
+        "map, task 7 failed 2 times; the last time: ValueError: no",
+        "",
+        "Traceback:",
+        "  line",
+        "",
+        "  record   b'x'",
+        "  task     map:7",
+        "  attempt  2, by worker-1 on node-0",
+        "",
+        "Correct the job where the traceback points, or have it skip such records, and run it"
+        " again.",
+    ]
+
+
+def test_a_limit_that_was_exceeded_needs_no_other_advice_than_its_message() -> None:
+    progress = coordinator_pb2.JobProgress(
+        message="it ran longer than 1 s", failures=[report("it ran longer than 1 s", 4)]
+    )
+
+    assert list(failure_lines(progress))[-1] == "  attempt  4, by worker-1 on node-0"
+
+
+def test_a_job_that_failed_without_a_failed_attempt_has_its_message_only() -> None:
+    progress = coordinator_pb2.JobProgress(message="the deadline has passed")
+
+    assert list(failure_lines(progress)) == ["the deadline has passed"]
+    assert decisive_failure(progress) is None

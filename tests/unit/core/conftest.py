@@ -1,0 +1,568 @@
+"""A small world for a whole job, in which everything can die, restart, and say things twice.
+
+The world has workers that run attempts, partition services (with the real ledger) and the queues
+between them and the machine. Records are followed from the inputs to the results: whatever happens,
+each must be there exactly once in the end.
+"""
+
+import zlib
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from disco_engine.core.events import (
+    Action,
+    Announce,
+    Assign,
+    AttemptFailed,
+    AttemptFinished,
+    CancelAttempt,
+    CreditGranted,
+    Discard,
+    Drop,
+    Event,
+    FinishJob,
+    Outcome,
+    OutputLost,
+    PlanRecorded,
+    RecordPlan,
+    Seal,
+    Sealed,
+    SealRefused,
+    ServiceAttached,
+    ServiceLost,
+    Tick,
+    Work,
+    WorkerHeard,
+    WorkerJoined,
+    WorkerLost,
+)
+from disco_engine.core.job import JobMachine
+from disco_engine.core.ledger import Ledger, Verdict
+from disco_engine.core.model import (
+    NOTHING,
+    AttemptId,
+    AttemptResult,
+    Failure,
+    FailureKind,
+    Grouping,
+    Label,
+    NodeName,
+    Plan,
+    SealedAttempt,
+    ServiceId,
+    Stage,
+    TaskInput,
+    Totals,
+    WorkerId,
+)
+from disco_engine.core.settings import JobSettings
+from disco_engine.core.task import TaskState
+
+Records = dict[Label, list[str]]
+UID = "job-1"
+LIMITS = JobSettings(max_attempts=1000, max_consecutive_losses=1000, exclude_after_failures=2)
+
+
+def totals_of(records: list[str]) -> Totals:
+    return Totals(1, len(records), 10 * len(records)) if records else NOTHING
+
+
+def emitted(stage: int, read: list[str]) -> Records:
+    """Return what a task of the model emits: all it reads, with labels that follow from each."""
+    records: Records = {}
+    for record in sorted(read):
+        label = zlib.crc32(f"{stage} {record}".encode()) % 3
+        records.setdefault(label, []).append(record)
+    return records
+
+
+class FakeService:
+    def __init__(self, name: ServiceId, node: NodeName) -> None:
+        self.name = name
+        self.node = node
+        self.starts = 0
+        self.epoch = 0
+        self.plan: Plan | None = None
+        self.sealed: dict[AttemptId, SealedAttempt] = {}
+        self.data: dict[AttemptId, Records] = {}
+        self.start()
+
+    def start(self, *, forget: int = 0) -> None:
+        """Start the process again; the newest *forget* seals had not reached the disk."""
+        self.starts += 1
+        self.alive = True
+        self.attached = False
+        for attempt in list(self.sealed)[len(self.sealed) - forget :]:
+            del self.sealed[attempt]
+        self.data = {a: records for a, records in self.data.items() if a in self.sealed}
+        self.ledger = Ledger(UID, self.epoch)
+        for sealed in self.sealed.values():
+            self.ledger.restore(sealed)
+
+    def wipe(self) -> None:
+        self.plan = None
+        self.epoch = 0
+        self.sealed.clear()
+        self.start()
+
+    def attach(self, epoch: int, now: float) -> ServiceAttached:
+        for attempt in self.ledger.attach(epoch):
+            del self.data[attempt]
+        self.epoch = epoch
+        self.attached = True
+        return ServiceAttached(
+            service=self.name,
+            node=self.node,
+            incarnation=str(self.starts),
+            sealed=tuple(self.sealed.values()),
+            plan=self.plan,
+            now=now,
+        )
+
+    def push(self, attempt: AttemptId, records: Records) -> bool:
+        blocks = [(label, len(found), 10 * len(found)) for label, found in records.items()]
+        if not self.ledger.push(attempt, blocks):
+            return False
+        self.data[attempt] = records
+        total = NOTHING
+        for found in records.values():
+            total = total.plus(totals_of(found))
+        return self.ledger.complete(attempt, total) == "complete"
+
+    def decide(self, action: Seal | Discard | Drop) -> Event | None:
+        match action:
+            case Seal():
+                verdict, sealed = self.ledger.seal(
+                    action.id, action.group, action.output_file, action.expected
+                )
+                if sealed is not None:
+                    self.sealed[action.id] = sealed
+                    self.data.setdefault(action.id, {})
+                if verdict is Verdict.SEALED:
+                    return Sealed(id=action.id, service=self.name)
+                return SealRefused(id=action.id, service=self.name, reason=verdict)
+            case Discard():
+                if self.ledger.discard(action.id) is Verdict.DISCARDED:
+                    self.data.pop(action.id, None)
+            case Drop():
+                found = self.sealed.pop(action.id, None)
+                self.ledger.drop(action.id, found.labels if found else {})
+                self.data.pop(action.id, None)
+        return None
+
+    def read(self, stage: int, label: Label, task: int | None) -> list[str]:
+        return [
+            record
+            for attempt in self.sealed
+            if attempt.stage == stage and task in (None, attempt.task)
+            for record in self.data[attempt].get(label, [])
+        ]
+
+
+@dataclass
+class FakeWorker:
+    name: WorkerId
+    node: NodeName
+    alive: bool = True
+    assigned: deque[Assign] = field(default_factory=deque)
+    # The attempt in the slot, and what it has read.
+    slot: tuple[Assign, list[str]] | None = None
+    unconfirmed: dict[AttemptId, Event] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        self.assigned.clear()
+        self.slot = None
+        self.unconfirmed.clear()
+
+    def attempts(self) -> frozenset[AttemptId]:
+        running = [self.slot[0].id] if self.slot else []
+        return frozenset([*running, *(a.id for a in self.assigned), *self.unconfirmed])
+
+
+class World:
+    """All of a job but the machine's decisions.
+
+    Queues are first in, first out between any two; who comes next is the test's choice.
+    """
+
+    def __init__(
+        self,
+        groupings: tuple[Grouping, ...],
+        *,
+        inputs: int = 3,
+        has_output: bool = False,
+        services: int = 2,
+        workers: int = 2,
+    ) -> None:
+        self.plan = Plan(
+            stages=tuple(Stage(name=f"s{i}", grouping=g) for i, g in enumerate(groupings)),
+            inputs=tuple(TaskInput(urls=(f"in-{i}",), label=i % 2) for i in range(inputs)),
+        )
+        self.has_output = has_output
+        self.expected = Counter(f"in-{i}-{j}" for i in range(inputs) for j in range(2))
+        self.now = 0.0
+        self.epoch = 0
+        # Services that have restarted without their seals, and nobody knows yet. A job that ends in
+        # that moment cannot know better.
+        self.unreported: set[ServiceId] = set()
+        self.blind = False
+        self.files: dict[str, list[str]] = {}
+        self.committed: tuple[str, ...] | None = None
+        self.services = {
+            name: FakeService(name, NodeName(f"n{i}"))
+            for i, name in enumerate(ServiceId(f"ps-{i}") for i in range(services))
+        }
+        self.workers = {
+            name: FakeWorker(name, NodeName(f"n{i}"))
+            for i, name in enumerate(WorkerId(f"w{i}") for i in range(workers))
+        }
+        self.start_coordinator()
+
+    # --- the coordinator and its shell --------------------------------------------------------
+
+    def start_coordinator(self) -> None:
+        self.epoch += 1
+        self.machine = JobMachine(
+            LIMITS,
+            epoch=self.epoch,
+            has_output=self.has_output,
+            services=list(self.services),
+            now=self.now,
+        )
+        self.finished: FinishJob | None = None
+        self.credit: Counter[WorkerId] = Counter()
+        self.to_service: dict[ServiceId, deque[Seal | Discard | Drop]] = {
+            name: deque() for name in self.services
+        }
+        self.to_worker: dict[WorkerId, deque[Assign | CancelAttempt]] = {
+            name: deque() for name in self.workers
+        }
+        self.from_service: dict[ServiceId, deque[Event]] = {n: deque() for n in self.services}
+        self.from_worker: dict[WorkerId, deque[Event]] = {n: deque() for n in self.workers}
+        self.recording: Plan | None = None
+        for service in self.services.values():
+            service.attached = False
+        for worker in self.workers.values():
+            worker.forget()
+
+    def tell(self, event: Event) -> None:
+        for action in self.machine.handle(event):
+            self.carry_out(action)
+
+    def carry_out(self, action: Action) -> None:
+        assert self.finished is None, f"{action} after the end"
+        match action:
+            case Assign():
+                self.credit[action.worker] -= 1
+                assert self.credit[action.worker] >= 0, "more tasks than credit"
+                if action.push_to is not None:
+                    assert action.work is Work.RUN
+                self.to_worker[action.worker].append(action)
+            case CancelAttempt():
+                self.to_worker[action.worker].append(action)
+            case Seal() | Discard() | Drop():
+                self.to_service[action.service].append(action)
+            case RecordPlan():
+                self.recording = action.plan
+            case Announce():
+                pass
+            case FinishJob():
+                self.finished = action
+                self.blind = bool(self.unreported)
+
+    def record_plan(self) -> None:
+        plan, self.recording = self.recording, None
+        if plan is not None:
+            for service in self.services.values():
+                if service.alive and service.attached:
+                    service.plan = service.plan or plan
+            self.tell(PlanRecorded())
+
+    # --- messages -----------------------------------------------------------------------------
+
+    def attach(self, service: FakeService) -> None:
+        """Ask a service what it has (again); the answer takes its place behind other answers."""
+        if service.alive:
+            self.from_service[service.name].append(service.attach(self.epoch, self.now))
+
+    def deliver_to_service(self, name: ServiceId) -> None:
+        queue, service = self.to_service[name], self.services[name]
+        if queue and service.alive:
+            answer = service.decide(queue.popleft())
+            if answer is not None:
+                self.from_service[name].append(answer)
+
+    def deliver_from_service(self, name: ServiceId) -> None:
+        if self.from_service[name]:
+            event = self.from_service[name].popleft()
+            newest = str(self.services[name].starts)
+            if isinstance(event, ServiceAttached) and event.incarnation == newest:
+                self.unreported.discard(name)
+            self.tell(event)
+
+    def deliver_to_worker(self, name: WorkerId) -> None:
+        worker = self.workers[name]
+        if not self.to_worker[name]:
+            return
+        match self.to_worker[name].popleft():
+            case Assign() as assign:
+                worker.assigned.append(assign)
+            case CancelAttempt(id=attempt):
+                kept = deque(a for a in worker.assigned if a.id != attempt)
+                if len(kept) < len(worker.assigned):
+                    worker.assigned = kept
+                    self.grant(worker)
+                if worker.slot and worker.slot[0].id == attempt:
+                    worker.slot = None
+                    self.grant(worker)
+
+    def deliver_from_worker(self, name: WorkerId, *, confirmed: bool = True) -> None:
+        if self.from_worker[name]:
+            event = self.from_worker[name].popleft()
+            if isinstance(event, CreditGranted):
+                self.credit[name] += event.tasks
+            if isinstance(event, WorkerJoined):
+                self.credit[name] = 0
+            self.tell(event)
+            if confirmed and isinstance(event, AttemptFinished | AttemptFailed):
+                self.workers[name].unconfirmed.pop(event.id, None)
+
+    # --- workers ------------------------------------------------------------------------------
+
+    def connect(self, worker: FakeWorker) -> None:
+        """Say hello (again): what was on its way either side is lost, but reports come again."""
+        self.to_worker[worker.name].clear()
+        queue = self.from_worker[worker.name]
+        queue.clear()
+        queue.append(
+            WorkerJoined(
+                worker=worker.name,
+                node=worker.node,
+                slots=1,
+                attempts=worker.attempts(),
+                now=self.now,
+            )
+        )
+        queue.extend(worker.unconfirmed.values())
+        self.grant(worker, 2)
+
+    def grant(self, worker: FakeWorker, tasks: int = 1) -> None:
+        credit = CreditGranted(worker=worker.name, tasks=tasks, now=self.now)
+        self.from_worker[worker.name].append(credit)
+
+    def report(self, worker: FakeWorker, event: AttemptFinished | AttemptFailed) -> None:
+        worker.slot = None
+        worker.unconfirmed[event.id] = event
+        self.from_worker[worker.name].append(event)
+        self.grant(worker)
+
+    def fail(self, worker: FakeWorker, assign: Assign, kind: FailureKind, text: str) -> None:
+        failure = Failure(kind=kind, message=text)
+        self.report(
+            worker,
+            AttemptFailed(id=assign.id, worker=worker.name, failure=failure, now=self.now),
+        )
+
+    def begin_attempt(self, worker: FakeWorker) -> None:
+        """Let a worker start its next attempt: read all there is to read."""
+        if not worker.alive or worker.slot or not worker.assigned:
+            return
+        assign = worker.assigned.popleft()
+        read = [f"{item.urls[0]}-{j}" for item in assign.inputs for j in range(2)]
+        for source in assign.sources:
+            service = self.services[source.service]
+            found = service.read(source.stage, source.label, source.task) if service.alive else []
+            if len(found) != source.expected.records:
+                text = f"label {source.label} from {service.name}: {len(found)} records"
+                self.fail(worker, assign, FailureKind.INFRASTRUCTURE, text)
+                return
+            read += found
+        worker.slot = assign, read
+
+    def end_attempt(self, worker: FakeWorker) -> None:
+        """Let a worker's running attempt write its output and report."""
+        if not worker.alive or worker.slot is None:
+            return
+        assign, read = worker.slot
+        if assign.work is Work.PLAN:
+            self.finish(worker, assign, AttemptResult(plan=self.plan))
+        elif assign.work is Work.COMMIT:
+            self.committed = assign.output_files
+            self.finish(worker, assign, AttemptResult())
+        elif assign.write_output:
+            name = "-".join(str(part) for part in assign.id)
+            self.files[name] = read
+            self.finish(worker, assign, AttemptResult(output_file=name, output_records=len(read)))
+        else:
+            self.push(worker, assign, emitted(assign.id.stage, read))
+
+    def push(self, worker: FakeWorker, assign: Assign, records: Records) -> None:
+        assert assign.push_to is not None
+        service = self.services[assign.push_to]
+        if records and not (service.alive and service.push(assign.id, records)):
+            self.fail(worker, assign, FailureKind.INFRASTRUCTURE, "the push was refused")
+            return
+        labels = {label: totals_of(found) for label, found in records.items()}
+        self.finish(worker, assign, AttemptResult(labels=labels, records_in=1))
+
+    def finish(self, worker: FakeWorker, assign: Assign, result: AttemptResult) -> None:
+        self.report(
+            worker,
+            AttemptFinished(id=assign.id, worker=worker.name, result=result, now=self.now),
+        )
+
+    # --- faults -------------------------------------------------------------------------------
+
+    def kill_worker(self, worker: FakeWorker) -> None:
+        worker.alive = False
+        worker.forget()
+        self.to_worker[worker.name].clear()
+        self.from_worker[worker.name].clear()
+
+    def lose_worker(self, worker: FakeWorker) -> None:
+        """Have the shell give a worker up, dead or not."""
+        self.tell(WorkerLost(worker=worker.name, reason="gone"))
+        self.to_worker[worker.name].clear()
+
+    def restart_service(self, service: FakeService, forget: int) -> None:
+        """Kill and start a service; the newest *forget* seals are lost, answered or not."""
+        service.start(forget=min(forget, len(service.sealed)))
+        self.unreported.add(service.name)
+
+    def lose_service(self, service: FakeService) -> None:
+        """Have the shell give a service up, dead or not."""
+        self.from_service[service.name].clear()
+        self.to_service[service.name].clear()
+        service.attached = False
+        self.tell(ServiceLost(service=service.name, reason="gone"))
+
+    def damage(self, service: FakeService, number: int) -> None:
+        """Have a reader find a sealed output damaged."""
+        attempts = list(service.sealed)
+        if attempts:
+            attempt = attempts[number % len(attempts)]
+            event = OutputLost(id=attempt, service=service.name, reason="bad checksum")
+            self.from_service[service.name].append(event)
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(Tick(now=self.now))
+
+    # --- what must hold -----------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Check what must hold after every event, whatever it was."""
+        self.check_tasks()
+        if self.finished is None:
+            self.check_seals()
+
+    def check_seals(self) -> None:
+        """Readers find one sealed attempt per task, and it is the one the job counts on."""
+        run = self.machine._run
+        for name, service in self.services.items():
+            quiet = not self.from_service[name] and not self.to_service[name]
+            if not (service.alive and service.attached and quiet and run.plan):
+                continue
+            for attempt in service.sealed:
+                stage = run.stages[attempt.stage]
+                if stage.planned:
+                    output = stage.tasks[attempt.task].output
+                    assert output is not None, f"{attempt} is sealed for nobody"
+                    assert output.is_at(attempt, name), f"{attempt} is sealed beside {output}"
+
+    def check_tasks(self) -> None:
+        run = self.machine._run
+        live = {attempt for worker in run.workers for attempt in worker.live}
+        assert run.workers.live == len(live)
+        for attempt in live if self.finished is None else ():
+            stage = run.stages[attempt.stage]
+            assert stage.tasks[attempt.task].run_of(attempt), f"{attempt} blocks its worker"
+        for stage in run.stages:
+            counts = stage.counts()
+            states = Counter(task.state for task in stage.tasks)
+            assert counts.done == states[TaskState.DONE]
+            assert counts.running == states[TaskState.RUNNING] + states[TaskState.SEALING]
+            assert counts.waiting >= 0
+            if self.finished:
+                continue
+            assert len(stage.queue) == states[TaskState.READY]
+            assert stage.open or not stage.queue
+            for task in stage.tasks:
+                # Nobody is forgotten: each unfinished task has something that will move it on.
+                if task.state is TaskState.RUNNING:
+                    assert {one.id for one in task.live} <= live
+                elif task.state is TaskState.WAITING and stage.open:
+                    assert task.ref in run._pauses._newest
+            sums = sum(
+                (task.output is not None and task.output.table != b"" and i not in stage.missing)
+                and task.state is TaskState.DONE
+                for i, task in enumerate(stage.tasks)
+            )
+            blocks = stage.outputs.total.blocks
+            assert (sums == 0) == (blocks == 0)
+            if stage.missing:
+                assert all(stage.tasks[i].state is TaskState.DONE for i in stage.missing)
+
+    def settle(self) -> None:
+        """Let everybody live and work until the job ends; it must."""
+        for service in self.services.values():
+            if not service.alive:
+                service.start()
+        for worker in self.workers.values():
+            worker.alive = True
+            self.connect(worker)
+        for _ in range(400):
+            self.round()
+            if self.finished is not None:
+                return
+        raise AssertionError(f"the job never ends: {self.machine.stage_counts()}")
+
+    def round(self) -> None:
+        """Let everybody do everything that they can do now."""
+        for name, service in self.services.items():
+            if not service.attached:
+                self.attach(service)
+            while self.from_service[name]:
+                self.deliver_from_service(name)
+            while self.to_service[name] and service.alive:
+                self.deliver_to_service(name)
+        self.record_plan()
+        for worker in self.workers.values():
+            if worker.alive and self.machine._run.workers.get(worker.name) is None:
+                self.connect(worker)  # it was given up; its stream is closed, so it comes again
+            elif worker.alive:
+                self.tell(WorkerHeard(worker=worker.name, now=self.now))
+            while self.from_worker[worker.name]:
+                self.deliver_from_worker(worker.name)
+            while self.to_worker[worker.name]:
+                self.deliver_to_worker(worker.name)
+            self.begin_attempt(worker)
+            self.end_attempt(worker)
+        if self.finished is None:
+            self.tick(1.0)
+        self.check()
+
+    def check_result(self) -> None:
+        assert self.finished is not None
+        assert self.finished.outcome is Outcome.SUCCEEDED, self.finished
+        if self.blind:
+            return
+        found: Counter[str] = Counter()
+        if self.has_output:
+            assert self.committed is not None
+            for name in self.committed:
+                found.update(self.files[name])
+        else:
+            for part in self.machine.results():
+                service = self.services[part.service]
+                for label in range(3):
+                    found.update(service.read(part.stage, label, part.task))
+        assert found == self.expected
+
+
+@pytest.fixture
+def make_world() -> type[World]:
+    """Return the world's class; tests cannot import it, because each test file stands alone."""
+    return World

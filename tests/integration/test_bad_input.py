@@ -169,19 +169,14 @@ def test_a_file_where_the_output_directory_should_be_is_left_alone(user: User) -
 # --- ports --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("program", ["partition", "coordinator"])
 def test_a_port_that_is_taken_ends_a_program_with_its_own_status_and_the_port(
-    program: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    (tmp_path / "job.pb").touch()
-    flags = {
-        "partition": ["--job-uid=job", "--service-id=ps-0", "--node=n", f"--data-dir={tmp_path}"],
-        "coordinator": [f"--job-file={tmp_path}/job.pb", "--partition-service=ps-0=127.0.0.1:9"],
-    }[program]
+    flags = ["--job-uid=job", "--service-id=ps-0", "--node=node", f"--data-dir={tmp_path}/data"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", f"disco_engine.{program}", f"--port={port}", *flags],
+            [sys.executable, "-m", "disco_engine.partition", f"--port={port}", *flags],
             env={**os.environ, TOKEN_VARIABLE: "token"},
             capture_output=True,
             text=True,

@@ -110,3 +110,17 @@ def test_a_killed_process_neither_loses_nor_doubles_a_record(role: str, seed: in
 
 def test_with_two_partition_services_a_killed_one_costs_only_what_it_held() -> None:
     assert run_and_kill("partition service", 7, kills=3, partition_services=2) == EXPECTED
+
+
+def test_a_result_outlives_a_partition_service_killed_right_after_the_success() -> None:
+    """A seal is answered before its data is on disk; success must not be."""
+    spec = job_spec(
+        CountNumbers(), {"input": [f"raw://{seed}" for seed in range(MAPS)]}, name="killed"
+    )
+    with LocalEngine(spec, workers=2, slots=1) as engine:
+        engine.start()
+        assert engine.wait().phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
+        (service,) = (c.pid for c in engine.children() if c.role is Role.PARTITION_SERVICE)
+        assert service is not None
+        os.kill(service, signal.SIGKILL)
+        assert Counter(dict(records_of(engine, spec.uid))) == EXPECTED

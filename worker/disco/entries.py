@@ -12,6 +12,7 @@ from typing import Any
 from disco.error import DataError
 from disco_engine.program import ProgramError, TaskContext
 from disco_engine.records.blocks import FrameCorruptError
+from disco_engine.records.frozen import EarlierRecordError
 from disco_engine.records.readers import SortedRecords
 from disco_engine.records.spills import SpillError
 
@@ -45,7 +46,7 @@ class Entries(Iterator[Any]):
         """
         try:
             yield
-        except ProgramError:
+        except (EarlierRecordError, ProgramError):
             raise
         except BaseException:
             self._tell(context)

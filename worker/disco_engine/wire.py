@@ -54,14 +54,22 @@ def attempt_from_wire(message: common_pb2.AttemptRef) -> AttemptId:
     return AttemptId(message.stage, message.task, message.epoch, message.attempt)
 
 
+def text_to_wire(text: str) -> str:
+    """Return *text* as messages can hold it: lone surrogates, which UTF-8 has not, are escaped.
+
+    They come with file names and lines that were decoded with "surrogateescape", for instance.
+    """
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 def failure_to_wire(failure: Failure) -> common_pb2.Failure:
     """Return the message for *failure*."""
     return common_pb2.Failure(
         kind=_KINDS[failure.kind],
-        message=failure.message,
-        traceback=failure.traceback,
-        record=failure.record,
-        input=failure.input,
+        message=text_to_wire(failure.message),
+        traceback=text_to_wire(failure.traceback),
+        record=text_to_wire(failure.record),
+        input=text_to_wire(failure.input),
     )
 
 

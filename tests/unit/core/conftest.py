@@ -17,6 +17,7 @@ from disco_engine.core.events import (
     Assign,
     AttemptFailed,
     AttemptFinished,
+    Audit,
     CancelAttempt,
     CreditGranted,
     Discard,
@@ -87,14 +88,16 @@ class FakeService:
         self.plan: Plan | None = None
         self.sealed: dict[AttemptId, SealedAttempt] = {}
         self.data: dict[AttemptId, Records] = {}
+        self.written: set[AttemptId] = set()  # seals that have reached the disk
         self.start()
 
     def start(self, *, forget: int = 0) -> None:
-        """Start the process again; the newest *forget* seals had not reached the disk."""
+        """Start the process again; the newest *forget* seals that it may lose are lost."""
         self.starts += 1
         self.alive = True
         self.attached = False
-        for attempt in list(self.sealed)[len(self.sealed) - forget :]:
+        unwritten = [attempt for attempt in self.sealed if attempt not in self.written]
+        for attempt in unwritten[max(0, len(unwritten) - forget) :]:
             del self.sealed[attempt]
         self.data = {a: records for a, records in self.data.items() if a in self.sealed}
         self.ledger = Ledger(UID, self.epoch)
@@ -112,6 +115,7 @@ class FakeService:
             del self.data[attempt]
         self.epoch = epoch
         self.attached = True
+        self.written = set(self.sealed)
         return ServiceAttached(
             service=self.name,
             node=self.node,
@@ -204,10 +208,6 @@ class World:
         self.expected = Counter(f"in-{i}-{j}" for i in range(inputs) for j in range(2))
         self.now = 0.0
         self.epoch = 0
-        # Services that have restarted without their seals, and nobody knows yet. A job that ends in
-        # that moment cannot know better.
-        self.unreported: set[ServiceId] = set()
-        self.blind = False
         self.files: dict[str, list[str]] = {}
         self.committed: tuple[str, ...] | None = None
         self.services = {
@@ -233,7 +233,7 @@ class World:
         )
         self.finished: FinishJob | None = None
         self.credit: Counter[WorkerId] = Counter()
-        self.to_service: dict[ServiceId, deque[Seal | Discard | Drop]] = {
+        self.to_service: dict[ServiceId, deque[Seal | Discard | Drop | Audit]] = {
             name: deque() for name in self.services
         }
         self.to_worker: dict[WorkerId, deque[Assign | CancelAttempt]] = {
@@ -262,7 +262,7 @@ class World:
                 self.to_worker[action.worker].append(action)
             case CancelAttempt():
                 self.to_worker[action.worker].append(action)
-            case Seal() | Discard() | Drop():
+            case Seal() | Discard() | Drop() | Audit():
                 self.to_service[action.service].append(action)
             case RecordPlan():
                 self.recording = action.plan
@@ -270,7 +270,6 @@ class World:
                 pass
             case FinishJob():
                 self.finished = action
-                self.blind = bool(self.unreported)
 
     def record_plan(self) -> None:
         plan, self.recording = self.recording, None
@@ -290,17 +289,17 @@ class World:
     def deliver_to_service(self, name: ServiceId) -> None:
         queue, service = self.to_service[name], self.services[name]
         if queue and service.alive:
-            answer = service.decide(queue.popleft())
+            order = queue.popleft()
+            if isinstance(order, Audit):
+                self.attach(service)
+                return
+            answer = service.decide(order)
             if answer is not None:
                 self.from_service[name].append(answer)
 
     def deliver_from_service(self, name: ServiceId) -> None:
         if self.from_service[name]:
-            event = self.from_service[name].popleft()
-            newest = str(self.services[name].starts)
-            if isinstance(event, ServiceAttached) and event.incarnation == newest:
-                self.unreported.discard(name)
-            self.tell(event)
+            self.tell(self.from_service[name].popleft())
 
     def deliver_to_worker(self, name: WorkerId) -> None:
         worker = self.workers[name]
@@ -428,8 +427,7 @@ class World:
 
     def restart_service(self, service: FakeService, forget: int) -> None:
         """Kill and start a service; the newest *forget* seals are lost, answered or not."""
-        service.start(forget=min(forget, len(service.sealed)))
-        self.unreported.add(service.name)
+        service.start(forget=forget)
 
     def lose_service(self, service: FakeService) -> None:
         """Have the shell give a service up, dead or not."""
@@ -547,8 +545,8 @@ class World:
     def check_result(self) -> None:
         assert self.finished is not None
         assert self.finished.outcome is Outcome.SUCCEEDED, self.finished
-        if self.blind:
-            return
+        for service in self.services.values():
+            service.start(forget=len(service.sealed))  # a success outlives whatever is killed now
         found: Counter[str] = Counter()
         if self.has_output:
             assert self.committed is not None

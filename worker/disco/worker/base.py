@@ -5,6 +5,7 @@ A worker turns a job's parameters into stages; nothing here runs a task.
 
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -203,7 +204,14 @@ def _takes(function: Callable[..., Any], allowed: tuple[int, ...]) -> bool:
 
 
 def name_of(function: Any) -> str:
-    """Return what to call a user's function in a message."""
+    """Return what to call a user's function in a message: "WordCount.map (wordcount.py:12)"."""
     while hasattr(function, "func"):
         function = function.func
-    return str(getattr(function, "__qualname__", None) or repr(function))
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        return repr(function)
+    name = name.rpartition("<locals>.")[2]
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return str(name)
+    return f"{name} ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"

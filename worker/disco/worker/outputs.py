@@ -12,7 +12,7 @@ from disco.worker.streams import OpenStream, StreamFunction, fold
 from disco.worker.task_io import disco_output_stream, task_output_stream
 from disco_engine.program import TaskContext
 from disco_engine.records.frozen import RecordError, shown, type_name
-from disco_engine.records.writers import RecordWriter
+from disco_engine.records.writers import RecordWriter, as_pair
 
 
 class TaskOutput:
@@ -65,12 +65,20 @@ class OutputChain:
         return fold(self._functions, start, params).stream
 
     @contextmanager
-    def writing(self, context: TaskContext, params: Any) -> Iterator[RecordWriter]:
-        """Give a writer that opens an output for each label it meets, and closes them."""
+    def writing(self, context: TaskContext, params: Any, function: Any) -> Iterator[RecordWriter]:
+        """Give a writer that opens an output for each label it meets, and closes them.
+
+        Args:
+            context: Of the task.
+            params: The task's copy.
+            function: What makes the records.
+        """
         if self.is_default:
-            yield context.writer()  # the engine closes it
+            writer = context.writer()  # the engine closes it
+            writer.producer = name_of(function)
+            yield writer
             return
-        writer = _ChainWriter(lambda label: self.open(context, label, params))
+        writer = _ChainWriter(lambda label: self.open(context, label, params), name_of(function))
         yield writer
         writer.close()
 
@@ -91,7 +99,8 @@ class Output:
 class _ChainWriter:
     """A RecordWriter over the user's own output streams, one per label."""
 
-    def __init__(self, open_output: Callable[[int], Any]) -> None:
+    def __init__(self, open_output: Callable[[int], Any], producer: str) -> None:
+        self.producer = producer
         self._open = open_output
         self._outputs: dict[int, Any] = {}
 
@@ -101,11 +110,12 @@ class _ChainWriter:
         self._outputs[label].add(key, value)
 
     def extend(self, label: int, pairs: Iterable[tuple[Any, Any]]) -> None:
-        for key, value in pairs:
-            self.add(label, key, value)
+        for pair in pairs:
+            self.add(label, *as_pair(pair, self.producer))
 
     def partition(self, pairs: Iterable[tuple[Any, Any]], label_of: Callable[[Any], int]) -> None:
-        for key, value in pairs:
+        for pair in pairs:
+            key, value = as_pair(pair, self.producer)
             self.add(label_of(key), key, value)
 
     def close(self) -> None:
@@ -146,8 +156,3 @@ def iterator_of(result: Any, function: Any) -> Iterator[Any]:
             f"{name_of(function)} returned {shown(result)} of type {type_name(result)}: it must"
             " yield (key, value) pairs, or return an iterable of them"
         ) from None
-
-
-def not_a_pair(name: str, item: Any) -> RecordError:
-    """Return the error of a function that yielded something else than pairs."""
-    return RecordError(f"{name} yielded {shown(item)}, which is not a (key, value) pair")

@@ -19,6 +19,7 @@ from disco_engine.core.events import (
     Action,
     Announce,
     Assign,
+    Audit,
     CancelAttempt,
     Discard,
     Drop,
@@ -91,6 +92,8 @@ class Driver:
                     session.assign(assignment_of(action, self._services.addresses))
             case Seal() | Discard() | Drop():
                 self._services.order(action)
+            case Audit():
+                self._services.audit(action.service)
             case CancelAttempt():
                 session = self._workers.session_of(action.worker)
                 if session is not None:

@@ -123,6 +123,11 @@ class ServiceLink:
         if self._clock() - self._attached_at >= self._interval_s:  # else at the next check
             self._attention.set()
 
+    def audit(self) -> None:
+        """Attach again at once: the answer comes when all that is sealed is written down."""
+        self._attach_wanted = True
+        self._attention.set()
+
     async def newest_epoch(self) -> int:
         """Return the newest epoch the service has seen, asking until it answers."""
         while True:

@@ -103,6 +103,10 @@ class Services:
         if name is not None and failure.kind is FailureKind.INFRASTRUCTURE:
             self._links[name].doubt()
 
+    def audit(self, service: ServiceId) -> None:
+        """Have a service write down and tell what it holds, now; ServiceAttached follows."""
+        self._links[service].audit()
+
     def _plan_settled(self, feed: Feed) -> None:
         attached = [link for link in self._links.values() if link.state is LinkState.ATTACHED]
         if self._plan_awaited and attached and all(link.keeps_plan for link in attached):

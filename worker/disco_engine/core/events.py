@@ -299,6 +299,17 @@ class RecordPlan:
     plan: Plan
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Have a service write down all it holds and tell it; answer with ServiceAttached.
+
+    A seal is answered before its data is on disk. Before a job may say that it succeeded, the
+    services must have its result where a kill does not reach it.
+    """
+
+    service: ServiceId
+
+
 class Outcome(StrEnum):
     """How a job ended."""
 
@@ -341,7 +352,7 @@ class FinishJob:
 
 
 Action: TypeAlias = (
-    Assign | CancelAttempt | Seal | Discard | Drop | RecordPlan | Announce | FinishJob
+    Assign | Audit | CancelAttempt | Seal | Discard | Drop | RecordPlan | Announce | FinishJob
 )
 
 # --- what the shell may read ------------------------------------------------------------------

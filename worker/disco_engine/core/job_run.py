@@ -11,6 +11,7 @@ from disco_engine.core.dispatch import Dispatcher
 from disco_engine.core.events import (
     Action,
     Announce,
+    Audit,
     CancelAttempt,
     Discard,
     Drop,
@@ -102,6 +103,8 @@ class JobRun:
         self._answered: Plan | None = None
         self._plan_adopted = False
         self._pauses = Pauses()
+        # The last stage is complete; these services have not written down their part of it yet.
+        self._to_audit: set[ServiceId] = set()
         # Sealed attempts that a service was told to forget: they never count again.
         self._dropped: set[AttemptId] = set()
 
@@ -360,7 +363,7 @@ class JobRun:
             if stage.work is Work.RUN:
                 self.announce("stage-finished", f"{len(stage.tasks)} tasks", stage=stage)
             if stage.number + 1 == len(self.stages):
-                self.end(Outcome.SUCCEEDED)
+                self._conclude(stage)
                 return
             stage = self.stages[stage.number + 1]
             if stage.complete:  # it had read what it needed before that was lost and made again
@@ -382,6 +385,24 @@ class JobRun:
             self.wake_all = True
 
     # --- the end ------------------------------------------------------------------------------
+
+    def _conclude(self, last: StageRun) -> None:
+        """End the job once those who hold its result have written it down."""
+        self._to_audit = {output.service for _, output in last.done_outputs() if output.table}
+        for service in sorted(self._to_audit):
+            self.emit(Audit(service=service))
+        if not self._to_audit:
+            self.end(Outcome.SUCCEEDED)
+
+    def audited(self, service: ServiceId) -> None:
+        """Note that a service has told what it holds, and that it is written down.
+
+        If something of the result was missing, its tasks run again, and the end comes later.
+        """
+        if service in self._to_audit:
+            self._to_audit.discard(service)
+            if not self._to_audit and self.stages[-1].complete:
+                self.end(Outcome.SUCCEEDED)
 
     def _give_up(self, stage: StageRun, index: int, reason: str, failure: Failure) -> None:
         message = f"{self.name_of(stage, index)} {reason}"

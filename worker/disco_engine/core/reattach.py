@@ -35,6 +35,7 @@ def service_attached(run: JobRun, event: ServiceAttached) -> None:
     _compare_unsealed(run, name, holdings, restarted=restarted)
     for attempt, item in holdings.items():
         _offer(run, attempt, item)
+    run.audited(name)
 
 
 def service_lost(run: JobRun, name: ServiceId, reason: str) -> None:
@@ -84,19 +85,24 @@ def _keep(
 def _agree_on_plan(
     run: JobRun, plan: Plan | None, holdings: dict[AttemptId, Found], name: ServiceId
 ) -> bool:
-    """Bring the job's and the service's plan together; False: the job has ended over it."""
+    """Bring the job's and the service's plan together.
+
+    Returns:
+        Whether *holdings* are still to be compared with what the job believes.
+    """
     ours = run.plan_to_record()
-    if plan is None or ours is None:
+    if plan is None:
         if ours is not None:
             run.emit(RecordPlan(plan=ours))
-        if plan is not None:  # it counted as lost when the job started without a plan
-            _keep(run, plan, holdings, name)
-            holdings.clear()
-            run.emit(RecordPlan(plan=plan))
-            run.begin(plan, adopted=True)
-    elif plan != ours:
+        return True
+    if ours is None:  # the service counted as lost when the job began to plan anew
+        _keep(run, plan, holdings, name)
+        run.emit(RecordPlan(plan=plan))
+        run.begin(plan, adopted=True)
+        return False
+    if plan != ours:
         run.end(Outcome.FAILED, str(PlansDifferError([name])))
-    return run.finish is None
+    return plan == ours
 
 
 def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found]) -> None:

@@ -140,7 +140,7 @@ def most_attempts(slots: int, all_slots: int, unfinished: int) -> int:
 
     Half of the worker's share of what is unfinished, and at least one per slot: much at first, so
     that a worker never waits for its next task; little at the end, so that no worker has a queue
-    while another has nothing.
+    while another has nothing. A worker that is alone may have it all.
 
     Args:
         slots: Of the worker, at least 1.
@@ -150,4 +150,6 @@ def most_attempts(slots: int, all_slots: int, unfinished: int) -> int:
     Source:
         Guided self-scheduling: Polychronopoulos and Kuck, IEEE Trans. Computers C-36 (1987).
     """
-    return max(slots, slots * unfinished // (2 * max(all_slots, slots)))
+    if slots >= all_slots:
+        return unfinished
+    return max(slots, slots * unfinished // (2 * all_slots))

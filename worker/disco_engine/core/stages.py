@@ -155,8 +155,7 @@ class StageRun:
         self.planned = True
         before = self.before
         self.regrouped = before is not None and (
-            before.regrouped
-            or (self.grouping in NODE_GROUPINGS and not before.only_older(epoch))
+            before.regrouped or (self.grouping in NODE_GROUPINGS and not before.only_older(epoch))
         )
         self._add_tasks(self.wanted_groups())
         if self.before is None and self.grouping is not Grouping.SPLIT:

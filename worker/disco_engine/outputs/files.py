@@ -10,6 +10,7 @@ from disco_engine.inputs.urls import failed
 from disco_engine.outputs.committing import RUNNING, temporary_of
 from disco_engine.outputs.directories import Directory, directory_of, writing
 from disco_engine.outputs.formats import format_of
+from disco_engine.records.writers import as_pair
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -23,11 +24,13 @@ class FileWriter:
     Labels do not matter: a part has all that its task writes, in the order it was written.
 
     Attributes:
+        producer: As in RecordWriter.
         file_name: Name of the file in the temporary directory; what ``commit`` wants.
         records: How many have been written.
     """
 
     def __init__(self, directory: Directory, job_uid: str, file_name: str, format: str) -> None:
+        self.producer = "the task"
         self.file_name = file_name
         self.records = 0
         name = f"{temporary_of(job_uid)}/{file_name}"
@@ -54,7 +57,8 @@ class FileWriter:
         """Write many records; raises as ``add`` does."""
         add, count = self._encoder.add, 0
         try:
-            for key, value in pairs:
+            for pair in pairs:
+                key, value = as_pair(pair, self.producer)
                 add(key, value)
                 count += 1
         finally:

@@ -4,7 +4,7 @@ from typing import IO, Any
 
 from disco_engine.outputs.formats import kept_bytes
 from disco_engine.program import fatal
-from disco_engine.records.frozen import RecordError, freeze, shown, thaw, type_name
+from disco_engine.records.frozen import EarlierRecordError, freeze, shown, thaw, type_name
 
 try:
     import pyarrow
@@ -93,7 +93,7 @@ class ParquetEncoder:
         except _ARROW_ERRORS as error:
             index = _first_misfit(column, wanted)
             record = shown((columns["key"][index], columns["value"][index]))
-            raise RecordError(
+            raise EarlierRecordError(
                 f"the {name} of the record {record} does not fit its Parquet column"
                 f"{f' of {wanted}' if wanted is not None else ''}: {error}; "
                 "make all of one type, or write the format 'jsonl'"
@@ -113,7 +113,7 @@ def _check_kinds(name: str, columns: dict[str, list[Any]]) -> None:
         for index, item in enumerate(column)
         if item is not None and _kind(type(item)) is not _kind(type(first))
     )
-    raise RecordError(
+    raise EarlierRecordError(
         f"the {name} of the record {shown((columns['key'][index], columns['value'][index]))} is of "
         f"type {type_name(column[index])}, that of an earlier one of {type_name(first)}: a Parquet "
         "column has one type; make them one, or write the format 'jsonl'"

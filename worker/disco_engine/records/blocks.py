@@ -22,7 +22,7 @@ import struct
 import threading
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -48,10 +48,12 @@ class Frame(NamedTuple):
     Attributes:
         data: What ``encode`` returned.
         origin: The attempt that wrote it; None if nobody knows.
+        on_corrupt: Hears of it if the frame is found to be damaged, whoever catches the error.
     """
 
     data: bytes
     origin: AttemptId | None = None
+    on_corrupt: "Callable[[FrameCorruptError], None] | None" = None
 
 
 class FrameCorruptError(Exception):
@@ -61,7 +63,8 @@ class FrameCorruptError(Exception):
     """
 
     def __init__(self, frame: Frame, reason: str) -> None:
-        super().__init__(f"frame of {len(frame.data)} bytes written by {frame.origin}: {reason}")
+        author = "" if frame.origin is None else f" written by {frame.origin}"
+        super().__init__(f"frame of {len(frame.data)} bytes{author}: {reason}")
         self.origin = frame.origin
 
 
@@ -184,33 +187,40 @@ def decode_stored(frame: Frame) -> StoredBlock:
     """
     data = frame.data
     if len(data) < HEADER_BYTES:
-        raise FrameCorruptError(frame, f"shorter than a header of {HEADER_BYTES} bytes")
+        raise _corrupt(frame, f"shorter than a header of {HEADER_BYTES} bytes")
     magic, version, codec, flags, records, raw_bytes, stored_bytes = _FIELDS.unpack_from(data)
     if magic != _MAGIC:
-        raise FrameCorruptError(frame, f"it begins with {magic!r}, not {_MAGIC!r}")
+        raise _corrupt(frame, f"it begins with {magic!r}, not {_MAGIC!r}")
     if len(data) != HEADER_BYTES + stored_bytes:
-        raise FrameCorruptError(frame, f"its header says {HEADER_BYTES + stored_bytes} bytes")
+        raise _corrupt(frame, f"its header says {HEADER_BYTES + stored_bytes} bytes")
     stored = memoryview(data)[HEADER_BYTES:]
     (crc,) = _CRC.unpack_from(data, _FIELDS.size)
     found = zlib.crc32(stored, zlib.crc32(data[: _FIELDS.size]))
     if crc != found:
-        raise FrameCorruptError(frame, f"its checksum is {found:08x}, not {crc:08x}")
+        raise _corrupt(frame, f"its checksum is {found:08x}, not {crc:08x}")
     if version != _VERSION or codec not in (_RAW, _ZSTD):
-        raise FrameCorruptError(frame, f"version {version}, codec {codec} is unknown here")
+        raise _corrupt(frame, f"version {version}, codec {codec} is unknown here")
     payload: bytes | memoryview = stored
     if codec == _ZSTD:
         try:
             payload = _codecs.decompressor.decompress(stored)
         except zstandard.ZstdError as error:
-            raise FrameCorruptError(frame, f"it cannot be decompressed: {error}") from error
+            raise _corrupt(frame, f"it cannot be decompressed: {error}") from error
     if len(payload) != raw_bytes:
-        raise FrameCorruptError(frame, f"{len(payload)} bytes of payload, not {raw_bytes}")
+        raise _corrupt(frame, f"{len(payload)} bytes of payload, not {raw_bytes}")
     keys, values, counts = marshal.loads(payload)
     if len(values) != records:
-        raise FrameCorruptError(frame, f"{len(values)} records, not {records}")
+        raise _corrupt(frame, f"{len(values)} records, not {records}")
     if flags & _KEYS_PICKLED:
         keys = list(map(unpickled, keys))
     return StoredBlock(keys, values, counts, bool(flags & _VALUES_PICKLED))
+
+
+def _corrupt(frame: Frame, reason: str) -> FrameCorruptError:
+    error = FrameCorruptError(frame, reason)
+    if frame.on_corrupt is not None:
+        frame.on_corrupt(error)
+    return error
 
 
 def records_of(frame: Frame) -> int:

@@ -26,6 +26,13 @@ class RecordError(TypeError):
     """
 
 
+class EarlierRecordError(RecordError):
+    """It shows up late, when records are sorted or written together.
+
+    So the record that is being processed then says nothing about it.
+    """
+
+
 class Pickled(bytes):
     """A key or value that is kept as its pickle."""
 

@@ -9,8 +9,8 @@ from typing import Any
 from disco_engine.records.blocks import StoredBlock
 from disco_engine.records.frozen import (
     FOLDABLE_TYPES,
+    EarlierRecordError,
     Pickled,
-    RecordError,
     pickle_of,
     shown,
     thaw,
@@ -105,12 +105,12 @@ def sorted_order(keys: list[Any]) -> list[int]:
     kinds = set(map(type, keys))
     if any(issubclass(kind, (set, frozenset)) for kind in kinds):
         example = next(key for key in keys if isinstance(key, (set, frozenset)))
-        raise RecordError(
+        raise EarlierRecordError(
             f"cannot sort by the key {shown(example)} of type {type_name(example)}: comparing sets"
             " tells subsets, not an order; use a sorted tuple of its elements as the key"
         )
     if any(issubclass(kind, float) for kind in kinds) and any(map(ne, keys, keys)):
-        raise RecordError(
+        raise EarlierRecordError(
             "cannot sort by the key nan: it has no place in an order;"
             " leave such records out or give them another key"
         )
@@ -120,7 +120,7 @@ def sorted_order(keys: list[Any]) -> list[int]:
         raise unsortable(keys, error) from error
 
 
-def unsortable(keys: Sequence[Any], error: TypeError) -> RecordError:
+def unsortable(keys: Sequence[Any], error: TypeError) -> EarlierRecordError:
     """Return the error that names two of *keys* that do not compare with each other."""
     examples = list({type(key): key for key in keys}.values())
     pairs = chain(permutations(examples, 2), pairwise(keys))
@@ -132,7 +132,7 @@ def unsortable(keys: Sequence[Any], error: TypeError) -> RecordError:
             break
     else:
         what = f"{shown(keys[0])} of type {type_name(keys[0])} and others ({error})"
-    return RecordError(
+    return EarlierRecordError(
         f"cannot sort by the keys {what}: sort=True needs keys that compare with each other;"
         " make them of one type, or leave sort off"
     )

@@ -30,7 +30,13 @@ _NOTHING: Any = object()
 
 
 class RecordWriter(Protocol):
-    """Where a task's records go: to a partition service, or into a file of the job's output."""
+    """Where a task's records go: to a partition service, or into a file of the job's output.
+
+    Attributes:
+        producer: Who writes, for error messages: a stage's name, or better its function's.
+    """
+
+    producer: str
 
     def add(self, label: Label, key: Any, value: Any) -> None:
         """Write one record."""
@@ -84,12 +90,12 @@ class ShuffleWriter:
             target_bytes: Payload of a frame before compression, at most 4 MiB; a frame can be
                 twice as long, and longer if it is a single record.
             memory_bytes: What the buffers may take, estimated; the fullest are written first.
-            producer: Who writes, for error messages: "map", or a stage's name.
+            producer: As in RecordWriter.
         """
         self._sink = sink
         self._sort = sort
         self._target_bytes = min(target_bytes, 4 * MIB)
-        self._producer = producer
+        self.producer = producer
         self._closed = False
         self._partitioning = False
         self._memo = Memo(_no_labels)
@@ -178,9 +184,9 @@ class ShuffleWriter:
                 try:
                     key, value = pair
                 except (TypeError, ValueError):
-                    raise self._not_a_pair(pair) from None
+                    raise _not_a_pair(pair, self.producer) from None
                 if type(pair) is not tuple:
-                    self._check_pair(pair)
+                    _check_pair(pair, self.producer)
                 if type(value) is not value_kind:
                     value, value_kind, sized = self._keep(key, value)
                 if type(key) is key_kind:
@@ -227,9 +233,9 @@ class ShuffleWriter:
                 try:
                     key, value = pair
                 except (TypeError, ValueError):
-                    raise self._not_a_pair(pair) from None
+                    raise _not_a_pair(pair, self.producer) from None
                 if type(pair) is not tuple:
-                    self._check_pair(pair)
+                    _check_pair(pair, self.producer)
                 if type(value) is not value_kind:
                     value, value_kind, sized = self._keep(key, value)
                 if type(key) is key_kind:
@@ -308,7 +314,7 @@ class ShuffleWriter:
             return freeze(item)
         except RecordError as error:
             raise RecordError(
-                f"{self._producer} wrote the record {shown((key, thaw(value)))}: {error}"
+                f"{self.producer} wrote the record {shown((key, thaw(value)))}: {error}"
             ) from error.__cause__
 
     def _label(self, label: Any, key: Any) -> Label:
@@ -324,7 +330,7 @@ class ShuffleWriter:
             number = None
         if number is None or isinstance(label, bool) or number not in _LABELS:
             raise RecordError(
-                f"{self._producer} gave the key {shown(key)} the label {shown(label)} of type"
+                f"{self.producer} gave the key {shown(key)} the label {shown(label)} of type"
                 f" {type_name(label)}; labels are integers of 64 bits: make the partition function"
                 " return int(...)"
             )
@@ -333,22 +339,10 @@ class ShuffleWriter:
     def _iterator(self, pairs: Any) -> Iterator[Any]:
         if not isinstance(pairs, Iterable) and not hasattr(type(pairs), "__getitem__"):
             raise RecordError(
-                f"{self._producer} returned {shown(pairs)} of type {type_name(pairs)}, expected"
+                f"{self.producer} returned {shown(pairs)} of type {type_name(pairs)}, expected"
                 " an iterable of (key, value) pairs"
             )
         return iter(pairs)
-
-    def _check_pair(self, pair: Any) -> None:
-        """Accept a list or other sequence of two.
-
-        Raises:
-            RecordError: It is something else, for instance a string of two letters.
-        """
-        if not isinstance(pair, Sequence) or isinstance(pair, (str, bytes, bytearray, memoryview)):
-            raise self._not_a_pair(pair)
-
-    def _not_a_pair(self, pair: Any) -> RecordError:
-        return RecordError(f"{self._producer} yielded {shown(pair)}, expected a (key, value) pair")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -369,6 +363,31 @@ class ShuffleWriter:
         stored = store(block.keys, block.values, block.counts)
         for records, frame in encode_parts(stored, self._target_bytes):
             self._sink(label, records, frame)
+
+
+def as_pair(item: Any, producer: str) -> tuple[Any, Any]:
+    """Return what user code yielded as the pair that it is.
+
+    Raises:
+        RecordError: It is something else, for instance a string of two letters.
+    """
+    try:
+        key, value = item
+    except (TypeError, ValueError):
+        raise _not_a_pair(item, producer) from None
+    if type(item) is not tuple:
+        _check_pair(item, producer)
+    return key, value
+
+
+def _check_pair(item: Any, producer: str) -> None:
+    """Accept a list or other sequence of two, which has been unpacked already."""
+    if not isinstance(item, Sequence) or isinstance(item, (str, bytes, bytearray, memoryview)):
+        raise _not_a_pair(item, producer)
+
+
+def _not_a_pair(item: Any, producer: str) -> RecordError:
+    return RecordError(f"{producer} yielded {shown(item)}, which is not a (key, value) pair")
 
 
 def _no_labels(key: Any) -> Label:

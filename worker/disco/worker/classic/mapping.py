@@ -14,12 +14,12 @@ from typing import Any
 
 from disco.worker.base import name_of
 from disco.worker.classic import func
-from disco.worker.outputs import OutputChain, as_label, iterator_of, not_a_pair
+from disco.worker.outputs import OutputChain, as_label, iterator_of
 from disco.worker.reading import InputChain, Meter, StageInputs
 from disco_engine.core.partitioning import stable_hash
 from disco_engine.program import TaskContext
 from disco_engine.records.frozen import RecordError, shown, type_name
-from disco_engine.records.writers import RecordWriter
+from disco_engine.records.writers import RecordWriter, as_pair
 
 Pairs = Iterator[tuple[Any, Any]]
 LabelOf = Callable[[Any], int]
@@ -62,7 +62,10 @@ class MapTasks:
         given = self._given
         meter = Meter(context, given.status_interval, "mapped")
         entries = StageInputs(context, given.input_chain, params, meter=meter).all()
-        with entries.watched(context), given.output_chain.writing(context, params) as writer:
+        with (
+            entries.watched(context),
+            given.output_chain.writing(context, params, given.map) as writer,
+        ):
             if given.map_init is not func.init:
                 given.map_init(entries, params)
             pairs = chain.from_iterable(builtins.map(self._map, entries, repeat(params)))
@@ -123,6 +126,7 @@ class MapTasks:
         """Call the user's combiner, with a buffer for each label."""
         combiner = self._given.combiner
         assert combiner is not None
+        writer.producer = name_of(combiner)
         buffers = _LabelBuffers(label_of or _no_label)
         known = buffers.by_key
         pair: Any = None
@@ -150,10 +154,7 @@ class MapTasks:
         if trace is not None and trace.tb_next is not None:
             return  # it comes out of a function that was called, such as the user's map
         name = name_of(self._given.map)
-        try:
-            key, value = pair
-        except (TypeError, ValueError):
-            raise not_a_pair(name, pair) from None
+        key, value = as_pair(pair, name)
         problem = f"the combiner cannot take it: {error}"
         try:
             hash(key)

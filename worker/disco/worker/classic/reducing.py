@@ -37,7 +37,8 @@ class ReduceTasks:
         given = self._given
         inputs = StageInputs(context, given.input_chain, params, sort=given.sort)
         pairs = inputs.all()
-        with pairs.watched(context), given.output_chain.writing(context, params) as writer:
+        output = given.output_chain.writing(context, params, given.reduce)
+        with pairs.watched(context), output as writer:
             given.reduce_init(pairs, params)
             if argcount(given.reduce) >= 3:
                 given.reduce(pairs, Output(writer), params)

@@ -3,17 +3,18 @@
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from disco.v1 import coordinator_pb2, partition_pb2, slot_pb2
-from disco_engine.core.model import Failure, Label, TaskInput
+from disco_engine.core.model import AttemptId, Failure, Label, TaskInput
 from disco_engine.core.settings import JobSettings
 from disco_engine.program import ProgramError, ShuffleSource
-from disco_engine.records.blocks import Frame
+from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.writers import RecordWriter
-from disco_engine.wire import attempt_from_wire, group_from_wire, input_from_wire
+from disco_engine.wire import attempt_from_wire, group_from_wire, input_from_wire, text_to_wire
 from disco_engine.worker.slot.conversation import Conversation
-from disco_engine.worker.slot.failures import NOTHING
+from disco_engine.worker.slot.failures import NOTHING, damage_of
 from disco_engine.worker.slot.output import TaskOutput
 
 _PROGRESS_INTERVAL_S = 1.0
@@ -64,6 +65,7 @@ class SlotContext:
         self.bytes_in = 0
         self.current_record: object = NOTHING
         self.source_failure: Failure | None = None
+        self.damaged: AttemptId | None = None
         self._conversation = conversation
         self._setup = setup
         self._output = output
@@ -99,7 +101,7 @@ class SlotContext:
 
     def status(self, text: str) -> None:
         """Tell the user one line about how the task is getting on; the newest line counts."""
-        self._status = " ".join(str(text).split())[:_STATUS_CHARACTERS]
+        self._status = text_to_wire(" ".join(str(text).split())[:_STATUS_CHARACTERS])
         now = time.monotonic()
         if now >= self._status_due:
             self._status_due = max(self._status_due, now - _STATUS_BURST_S) + _STATUS_INTERVAL_S
@@ -116,7 +118,7 @@ class SlotContext:
 
         Raises:
             ProgramError: It could not be read; the attempt fails even if user code catches this,
-                because what it has seen is less than there was.
+                or that a frame is damaged, because what it has seen is less than there was.
         """
         if self._reading is not None:
             raise RuntimeError(
@@ -124,9 +126,12 @@ class SlotContext:
                 " read them one after the other"
             )
         self._reading = blocks = self._conversation.read_source(what)
+        on_corrupt = partial(self._found_damage, name)
         try:
             for fetched in blocks:
-                yield Frame(fetched.block.frame, attempt_from_wire(fetched.attempt))
+                # Attempts of another job are not for our coordinator to make again.
+                origin = None if what.url else attempt_from_wire(fetched.attempt)
+                yield Frame(fetched.block.frame, origin, on_corrupt)
         except ProgramError as error:
             self.source_failure = error.failure
             raise
@@ -140,6 +145,11 @@ class SlotContext:
             self._reading.close()
         if "scratch" in self.__dict__:
             shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _found_damage(self, name: str, error: FrameCorruptError) -> None:
+        if self.source_failure is None:
+            self.source_failure = damage_of(error, name)
+            self.damaged = error.origin
 
     def _send_progress(self) -> None:
         self._progress_due = time.monotonic() + _PROGRESS_INTERVAL_S

@@ -1,5 +1,6 @@
 """Turn whatever user code raised into a Failure that a user can act on."""
 
+import copyreg
 import importlib
 import reprlib
 import traceback
@@ -12,6 +13,7 @@ import disco_engine
 from disco_engine.core.model import Failure, FailureKind
 from disco_engine.program import ProgramError
 from disco_engine.records.blocks import FrameCorruptError
+from disco_engine.records.frozen import RecordError
 
 RECORD_CHARACTERS = 1_000
 _MESSAGE_CHARACTERS = 2_000
@@ -22,6 +24,9 @@ _ENGINE = (
     str(Path(importlib.__path__[0])) + "/",
     "<frozen ",
 )
+
+# Runs on behalf of pickle, and tells nothing about the user's code.
+_HELPERS = (copyreg.__file__,)
 
 NOTHING = object()
 """What stands for "no record is being processed"; None may be a record."""
@@ -39,14 +44,21 @@ def failure_of(
     """
     if isinstance(error, ProgramError):
         return error.failure
-    if isinstance(error, FrameCorruptError):
-        return Failure(kind=FailureKind.INFRASTRUCTURE, message=f"damaged input: {error}")
     return Failure(
         kind=FailureKind.FATAL if planning else FailureKind.USER,
         message=one_line(error),
         traceback=user_traceback(error),
         record=record_text(record),
     )
+
+
+def damage_of(error: FrameCorruptError, source: str) -> Failure:
+    """Return the failure of an attempt that found *source* damaged.
+
+    What this job's own attempts wrote can be made again; what else there is cannot.
+    """
+    kind = FailureKind.DATA if error.origin is None else FailureKind.INFRASTRUCTURE
+    return Failure(kind=kind, message=f"damaged input: {source}: {error}", input=source)
 
 
 def one_line(error: BaseException) -> str:
@@ -62,8 +74,11 @@ def one_line(error: BaseException) -> str:
 def user_traceback(error: BaseException) -> str:
     """Return the traceback without the engine's frames, so that it opens with the user's.
 
-    If the user has no part in it, it is the engine's own fault, and all of it is kept.
+    If the user has no part in it, it is the engine's own fault, and all of it is kept. Not so for a
+    RecordError: its message says what the user's code wrote, and no line of that runs any more.
     """
+    if isinstance(error, RecordError) and not _has_users_frame(error):
+        return ""
     described = traceback.TracebackException.from_exception(error)
     for part in _chain(described):
         users = [frame for frame in part.stack if not frame.filename.startswith(_ENGINE)]
@@ -84,6 +99,15 @@ def record_text(record: object) -> str:
     except Exception as error:
         text = f"<{type(record).__name__} whose repr() raised {type(error).__name__}>"
     return _cut(text, RECORD_CHARACTERS)
+
+
+def _has_users_frame(error: BaseException | None) -> bool:
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if not frame.f_code.co_filename.startswith((*_ENGINE, *_HELPERS)):
+                return True
+        error = error.__cause__
+    return False
 
 
 def _chain(error: traceback.TracebackException | None) -> Iterator[traceback.TracebackException]:

@@ -110,10 +110,12 @@ class TaskOutput:
         from disco_engine import outputs  # needs fsspec, which most slots never load
 
         stage, task, epoch, attempt = attempt_from_wire(self._task.attempt)
-        return outputs.open_writer(
+        writer = outputs.open_writer(
             self._job.output.url,
             self._job.output.format,
             self._job.uid,
             task,
             f"{stage}-{epoch}-{attempt}",
         )
+        writer.producer = self._task.stage_name
+        return writer

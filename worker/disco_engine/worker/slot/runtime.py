@@ -11,7 +11,6 @@ from typing import NamedTuple
 from disco.v1 import coordinator_pb2, job_pb2, slot_pb2
 from disco_engine.core.model import AttemptId, Failure, FailureKind
 from disco_engine.program import PlanRequest, Program, ProgramError
-from disco_engine.records.blocks import FrameCorruptError
 from disco_engine.wire import attempt_to_wire, failure_to_wire, plan_to_wire, settings_from_wire
 from disco_engine.worker.slot.context import SlotContext
 from disco_engine.worker.slot.conversation import Conversation
@@ -119,14 +118,13 @@ class Slot:
             self._work(task, context, output, result)
         except MemoryError as error:
             trouble = self._out_of_memory(error, context)
-        except FrameCorruptError as error:
-            trouble = _Trouble(failure_of(error), damaged=error.origin)
         except BaseException as error:
             planning = task.HasField("plan")
             trouble = _Trouble(failure_of(error, record=context.current_record, planning=planning))
         if context.source_failure is not None:
             # Whatever came of it, even success: the program has seen less than there was.
-            trouble = _Trouble(context.source_failure)
+            fit = trouble is None or trouble.fit
+            trouble = _Trouble(context.source_failure, damaged=context.damaged, fit=fit)
         if trouble is not None:
             output.abandon()
         return trouble

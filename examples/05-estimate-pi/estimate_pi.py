@@ -14,8 +14,7 @@ class EstimatePi(Job):
         seed, darts = (int(number) for number in entry.split(":"))
         random_of_task = random.Random(seed)
         inside = sum(
-            random_of_task.random() ** 2 + random_of_task.random() ** 2 <= 1.0
-            for _ in range(darts)
+            random_of_task.random() ** 2 + random_of_task.random() ** 2 <= 1.0 for _ in range(darts)
         )
         yield 0, (inside, darts)
 

@@ -9,20 +9,23 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from disco import result_iterator
+from disco import Job, result_iterator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DATA = EXAMPLES / "data"
+Load = Callable[[str], ModuleType]
 GOSPELS = sorted((DATA / "kjv").glob("4[0-3]-*.txt.xz"))
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch):
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     """Import an example as its user would: by name, standing in its folder."""
 
     def load_example(path: str) -> ModuleType:
@@ -51,7 +54,7 @@ def table(name: str) -> list[list[str]]:
     return list(csv.reader((DATA / name).read_text(encoding="utf-8").splitlines()))
 
 
-def run(job, **arguments):
+def run(job: Job, **arguments: Any) -> list[tuple[Any, Any]]:
     """Run *job* and return its records; everything it left is removed."""
     running = job.run(**arguments)
     try:
@@ -60,7 +63,7 @@ def run(job, **arguments):
         running.purge()
 
 
-def test_word_count_counts_every_word_of_the_gospels(load) -> None:
+def test_word_count_counts_every_word_of_the_gospels(load: Load) -> None:
     job = load("01-wordcount/wordcount.py").WordCount()
     counts = run(job, input=[str(path) for path in GOSPELS])
     words = Counter(
@@ -70,7 +73,7 @@ def test_word_count_counts_every_word_of_the_gospels(load) -> None:
     assert len(counts) == len(words)
 
 
-def test_the_inverted_index_finds_every_verse_of_a_word(load) -> None:
+def test_the_inverted_index_finds_every_verse_of_a_word(load: Load) -> None:
     job = load("02-inverted-index/inverted_index.py").InvertedIndex()
     index = dict(run(job, input=[str(path) for path in GOSPELS]))
     expected = defaultdict(set)
@@ -80,7 +83,7 @@ def test_the_inverted_index_finds_every_verse_of_a_word(load) -> None:
     assert index == {word: sorted(references) for word, references in expected.items()}
 
 
-def test_the_join_pairs_rivers_with_the_countries_of_their_cities(load) -> None:
+def test_the_join_pairs_rivers_with_the_countries_of_their_cities(load: Load) -> None:
     job = load("03-join/join.py").Join()
     rows = run(job, input=[str(DATA / "cities.csv"), str(DATA / "rivers.csv")])
     countries = {city: country for _, city, country in table("cities.csv")}
@@ -92,15 +95,15 @@ def test_the_join_pairs_rivers_with_the_countries_of_their_cities(load) -> None:
     assert sorted(rows) == expected
 
 
-def test_pagerank_over_ten_chained_jobs_agrees_with_a_loop(load) -> None:
+def test_pagerank_over_ten_chained_jobs_agrees_with_a_loop(load: Load) -> None:
     ranks = load("04-pagerank/pagerank.py").pagerank([str(DATA / "pages.txt")], rounds=10)
     links = {}
     for line in (DATA / "pages.txt").read_text().splitlines():
-        page, _, targets = line.partition("\t")
-        links[page] = sorted(set(targets.split()))
+        page, _, names = line.partition("\t")
+        links[page] = sorted(set(names.split()))
     expected = dict.fromkeys(links, 1.0)
     for _ in range(10):
-        share = defaultdict(float)
+        share: dict[str, float] = defaultdict(float)
         for page, targets in links.items():
             for target in targets:
                 share[target] += expected[page] / len(targets)
@@ -108,7 +111,7 @@ def test_pagerank_over_ten_chained_jobs_agrees_with_a_loop(load) -> None:
     assert ranks == pytest.approx(expected)
 
 
-def test_pi_is_estimated_by_the_same_darts_every_time(load) -> None:
+def test_pi_is_estimated_by_the_same_darts_every_time(load: Load) -> None:
     module = load("05-estimate-pi/estimate_pi.py")
     inputs = [f"raw://{seed}:20000" for seed in range(8)]
     first, second = (dict(run(module.EstimatePi(), input=inputs)) for _ in range(2))
@@ -116,7 +119,7 @@ def test_pi_is_estimated_by_the_same_darts_every_time(load) -> None:
     assert first["pi"] == pytest.approx(math.pi, abs=0.02)
 
 
-def test_k_means_finds_the_three_centres(load) -> None:
+def test_k_means_finds_the_three_centres(load: Load) -> None:
     module = load("06-k-means/kmeans.py")
     start = [(0.0, 0.0), (5.0, 5.0), (10.0, 0.0)]
     centres = module.kmeans([str(DATA / "points.csv")], start, rounds=6)

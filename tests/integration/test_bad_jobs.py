@@ -36,7 +36,7 @@ class Parse(Job):
     @staticmethod
     def map(line, params):
         if not line.strip().isdigit():
-            with Path("attempts").open("a") as attempts:
+            with Path("../attempts").open("a") as attempts:
                 attempts.write("attempt\\n")
         yield parse(line), 1
 """
@@ -96,12 +96,12 @@ def with_map(*lines: str) -> str:
     [
         (
             with_map("return len(line)"),
-            "Bad.map returned 6 of type int: it must yield (key, value) pairs, or return an"
-            " iterable of them",
+            "Bad.map (bad.py:6) returned 5 of type int: it must yield (key, value) pairs, or"
+            " return an iterable of them",
         ),
         (
             with_map("yield 1, 2, 3"),
-            "map yielded (1, 2, 3), expected a (key, value) pair",
+            "Bad.map (bad.py:6) yielded (1, 2, 3), which is not a (key, value) pair",
         ),
         (
             with_map("yield line, (part for part in line)"),
@@ -114,7 +114,7 @@ def with_map(*lines: str) -> str:
         ),
         (
             with_map("yield line, 1", "yield 3, 1").replace("partitions = 2", "sort = True"),
-            "cannot sort by the keys 'a b a\\n' of type str and 3 of type int: sort=True needs keys"
+            "cannot sort by the keys 'a b a' of type str and 3 of type int: sort=True needs keys"
             " that compare with each other; make them of one type, or leave sort off",
         ),
     ],
@@ -128,7 +128,7 @@ def test_what_cannot_be_a_record_is_named_with_who_gave_it_and_what_would_do(
     error = user.fail("bad.py", "raw://a b a", "--max-attempts", "1", "--output", "out")
 
     assert error.startswith("Error: Bad failed after ")
-    assert "\nstage map, task 0 failed once; the last time: RecordError: " in error
+    assert "\nstage map, task 0 failed once; the last time: " in error
     assert message in error
     assert "Traceback" not in error, "nobody but us has anything to do with those lines"
     assert "  task     map:0\n  attempt  1, by worker-0 on node-0\n" in error
@@ -174,7 +174,9 @@ def test_an_exception_comes_with_the_users_lines_and_the_record_cut(user: User) 
     assert frames == [(file, "14", "map"), (file, "6", "parse")]
     assert "\nValueError: invalid literal for int() with base 10: b'xxxx" in error
     (record,) = re.findall(r"  record   (.+)\n", error)
-    assert 500 < len(record) <= 1000
+    assert record.startswith("b'xxxx")
+    assert record.endswith("xxxx… (its length is 100,000)")
+    assert len(record) <= 1000
     assert len(error) < 10_000
 
 
@@ -182,7 +184,6 @@ def test_a_poison_record_fails_the_job_after_so_many_attempts_and_is_shown(user:
     user.write("bad.py", POISON)
     user.write("numbers.txt", "".join(f"{number}\n" for number in range(100)))
     user.write("poison.txt", "1\n2\nthree\n4\n")
-    attempts = user.write("attempts", "")
 
     error = user.fail(
         *("bad.py", "numbers.txt", "poison.txt", "numbers.txt"),
@@ -197,4 +198,4 @@ def test_a_poison_record_fails_the_job_after_so_many_attempts_and_is_shown(user:
         "Correct the job where the traceback points, or have it skip such records, and run it"
         " again.\n"
     )
-    assert attempts.read_text().count("attempt") == 3
+    assert (user.directory.parent / "attempts").read_text() == "attempt\n" * 3

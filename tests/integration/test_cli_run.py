@@ -315,6 +315,10 @@ def test_quiet_still_tells_why_a_job_failed(cli: Cli) -> None:
         (("count.py", "--format", "csv"), "--format says how to write files: it needs --output"),
         (("count.py", "--format", "xml"), "'xml' is not one of 'text', 'jsonl', 'csv'"),
         (("count.py", "--colour"), "No such option"),
+        (("count.py",), "Error: no input: give INPUT arguments, or the job an input of its own"),
+        (("count.py", "text.txt", ""), "Error: INPUT 2 is empty: expected a path or URL"),
+        (("", "text.txt"), "Error: JOB is empty; expected a manifest"),
+        (("empty.py",), "Error: input 1 is empty: it must be a URL or path"),
         (("pipeline.py", "--partitions", "3"), "unknown parameter 'partitions'"),
     ],
 )  # fmt: skip
@@ -323,6 +327,9 @@ def test_wrong_use_has_status_2_and_a_message_without_our_traceback(
 ) -> None:
     cli.write("broken.py", "\ndef map(e params): pass\n")
     cli.write("crashes.py", "1 / 0\n")
+    cli.write(
+        "empty.py", "from disco import Job\nclass E(Job):\n    input = ['']\n    map = print\n"
+    )
     cli.write(
         "pipeline.py",
         """\

@@ -15,7 +15,10 @@ Disk = Callable[[str], Path]
 
 NOISE = """\
 import random
-from disco import Job
+from contextlib import suppress
+from tempfile import gettempdir
+
+from disco import Job, Stage, group_all, split
 
 class Noise(Job):
     \"\"\"Each input becomes 2 MB that cannot be compressed.\"\"\"
@@ -33,9 +36,25 @@ class Shuffled(Noise):
     def reduce(pairs, params):
         yield "pairs", sum(1 for _ in pairs)
 
-class Sorted(Shuffled):
-    partitions = 1
-    sort = True
+def take_all_room(interface, params):
+    with suppress(OSError), open(f"{gettempdir()}/ballast", "wb", buffering=0) as ballast:
+        while ballast.write(bytes(4096)):
+            pass
+
+def make_noise(interface, state, label, seeds):
+    for seed in seeds:
+        for key, value in Noise.map(seed, None):
+            interface.output(0).add(key, value)
+
+def collect(interface, state, label, pairs):
+    for key, value in pairs:
+        interface.output(0).add(key, value)
+
+class Sorted(Job):
+    pipeline = [
+        (split, Stage("make", process=make_noise)),
+        (group_all, Stage("collect", init=take_all_room, process=collect, sort=True)),
+    ]
 """
 MANIFEST = """\
 apiVersion: discoproject.org/v1alpha1
@@ -74,6 +93,7 @@ def test_a_full_disk_below_the_partition_service_fails_the_job_and_is_named(
 
     error = user.fail("job.yaml", "--output", "out")
 
+    assert "Error: shuffled failed after " in error
     assert f"the disk is full: {user.temporary}/disco-" in error
     assert " of 8,388,608 bytes used" in error
     assert "make room there, or give it more" in error
@@ -101,14 +121,14 @@ def test_a_job_waits_for_room_on_a_full_disk_and_goes_on(user: User, disk: Disk)
 def test_a_sort_that_finds_no_room_for_its_runs_fails_the_job_and_names_the_directory(
     user: User, disk: Disk
 ) -> None:
-    user.temporary = disk("17m")
+    user.temporary = disk("8m")
 
     error = user.fail(
-        *("noise.py:Sorted", *SEEDS),
+        *("noise.py:Sorted", *SEEDS[:2]),
         *("--sort-memory", "1Mi", "--max-attempts", "1", "--output", "out"),
     )
 
-    assert "stage reduce, task 0 failed once; the last time: SpillError: [Errno 28] " in error
-    assert f"cannot spill to {user.temporary}/disco-" in error
+    assert "stage collect, task 0 failed once; the last time: " in error
+    assert f"time: cannot spill to {user.temporary}/disco-" in error
     assert "(No space left on device); free space there, sort with more memory, or use" in error
     assert "Traceback" not in error

@@ -72,7 +72,9 @@ def records_of(engine: LocalEngine, uid: str) -> Iterator[tuple[bytes, int]]:
         yield from pairs_of(frames)
 
 
-def run_and_kill(role: str, seed: int, kills: int = 2, **engine_options: int) -> Counter[bytes]:
+def run_and_kill(
+    role: str, seed: int, *, kills: int = 2, partition_services: int = 1
+) -> Counter[bytes]:
     """Run the job, kill a process of *role* whenever another random share of tasks is done."""
     choose = random.Random(f"{role} {seed}")
     total = MAPS + LABELS
@@ -83,7 +85,7 @@ def run_and_kill(role: str, seed: int, kills: int = 2, **engine_options: int) ->
         name="killed",
         settings={"worker_lease_s": 3.0, "service_lease_s": 10.0},
     )
-    with LocalEngine(spec, workers=2, slots=1, **engine_options) as engine:
+    with LocalEngine(spec, workers=2, partition_services=partition_services) as engine:
         engine.start()
         for reply in engine.watch():
             done = sum(stage.tasks_done for stage in reply.progress.stages)

@@ -12,6 +12,7 @@ import pytest
 from disco import Job
 from disco.submission import job_spec
 from disco.v1 import coordinator_pb2, job_pb2
+from disco_engine import outputs
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
 from disco_engine.local.supervisor import Role
@@ -206,12 +207,16 @@ def test_programs_that_cannot_start_end_the_run_with_their_last_words(
     broken.write_text("#!/bin/sh\necho 'libssl.so is missing' >&2\nexit 127\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
-    engine = LocalEngine(spec()).start()
+    job = spec()
+    job.output.CopyFrom(job_pb2.Output(url=str(tmp_path / "out"), format="text"))
+    outputs.prepare(job.output.url, job.output.format, job.uid)
+    engine = LocalEngine(job).start()
 
     with pytest.raises(EngineError) as caught:
         engine.wait(60)
     engine.close()
 
+    assert not (tmp_path / "out").exists()
     assert "exited with status 127" in str(caught.value)
     assert "libssl.so is missing" in str(caught.value)
     assert caught.value.logs is not None

@@ -520,7 +520,8 @@ async def test_pushes_are_refused_above_the_watermark_and_what_was_accepted_stay
         assert other == (attempt(3), COMPLETE, "")  # it needs no room
         stat = await client.stub.Stat(partition_pb2.StatRequest(), metadata=client.metadata)
         assert stat.disk_limit_bytes == 20_000
-        assert not stat.full  # a smaller push may still find room
+        assert stat.full  # although a smaller push may still find room
+        assert f"{tmp_path} has " in stat.full_reason
         assert await client.seal(attempt(1), Totals(1, 1, 4000)) == SEALED
         await client.store.writer.commit()
         found, total = await client.fetch(0)

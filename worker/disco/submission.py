@@ -15,6 +15,7 @@ from disco.packing import pack_job
 from disco.sources import is_below_installed
 from disco.v1 import job_pb2
 from disco_engine.core.settings import JobSettings
+from disco_engine.inputs.urls import is_utf8
 
 if TYPE_CHECKING:
     from disco.job import Job
@@ -69,6 +70,9 @@ def job_spec(
     def value(key: str) -> Any:
         return worker.getitem(key, job, jobargs)
 
+    for what, text in (("name", name), ("output", str(value("output")))):
+        if not is_utf8(text):
+            raise DiscoError(f"{what} {text!r} is not UTF-8: choose another")
     code = pack_job(
         job,
         jobargs,
@@ -98,12 +102,12 @@ def input_urls(inputs: Any) -> list[tuple[str, ...]]:
         inputs: URLs or paths, or lists of them with the same content.
 
     Raises:
-        DiscoError: They are something else.
+        DiscoError: They are something else, empty, or not UTF-8.
     """
     if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
         raise DiscoError(f"input must be a list of URLs, got {inputs!r}")
     found: list[tuple[str, ...]] = []
-    for entry in inputs:
+    for number, entry in enumerate(inputs, start=1):
         urls = (entry,) if isinstance(entry, str | Path) else tuple(entry)
         if not urls or not all(isinstance(url, str | Path) for url in urls):
             raise DiscoError(
@@ -111,6 +115,10 @@ def input_urls(inputs: Any) -> list[tuple[str, ...]]:
                 " content"
             )
         texts = tuple(str(url) for url in urls)
+        if not all(texts):
+            raise DiscoError(f"input {number} is empty: it must be a URL or path")
+        if not all(map(is_utf8, texts)):
+            raise DiscoError(f"input {number}, {entry!r}, is not UTF-8: rename the file")
         if all(url.startswith("disco://") for url in texts):
             found.extend((url,) for url in texts)
         else:

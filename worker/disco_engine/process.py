@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit-on-stdin-eof",
         action="store_true",
-        help="end, as on SIGTERM, when standard input is closed: the supervisor is gone",
+        help="end when standard input is closed: the supervisor is gone",
     )
     parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
 
@@ -39,8 +39,16 @@ def write_ready(path: Path | None, port: int) -> None:
 
 
 @asynccontextmanager
-async def stop_requested(*, exit_on_stdin_eof: bool) -> AsyncIterator[asyncio.Event]:
-    """Give an event that is set by SIGTERM, SIGINT or, if asked, the end of standard input."""
+async def stop_requested(
+    *, exit_on_stdin_eof: bool, on_eof: Callable[[], None] | None = None
+) -> AsyncIterator[asyncio.Event]:
+    """Give an event that is set by SIGTERM, SIGINT or, if asked, the end of standard input.
+
+    Args:
+        exit_on_stdin_eof: Whether to look at standard input at all.
+        on_eof: Called at its end instead: by a process that has more to do on SIGTERM than makes
+            sense without a supervisor.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -52,7 +60,7 @@ async def stop_requested(*, exit_on_stdin_eof: bool) -> AsyncIterator[asyncio.Ev
         assert stdin is not None
         if not os.read(stdin, 4096):
             loop.remove_reader(stdin)
-            stop.set()
+            (on_eof or stop.set)()
 
     if stdin is not None:
         loop.add_reader(stdin, on_input)

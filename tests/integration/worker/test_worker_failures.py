@@ -34,6 +34,30 @@ async def test_an_exception_comes_back_with_the_users_lines_and_the_record(
     assert after.HasField("finished")
 
 
+async def test_text_with_lone_surrogates_is_shown_escaped_and_the_slot_goes_on(
+    bench: Bench, do: Do
+) -> None:
+    coordinator = await bench.begin(
+        """
+        def boom(context):
+            print("caf\\udce9")
+            context.status("caf\\udce9")
+            context.record("caf\\udce9")
+            raise ValueError("no caf\\udce9")
+        def pid(context):
+            print(os.getpid())
+        """
+    )
+    await bench.worker()
+    before = await coordinator.run(inputs=do("pid"))
+    report = await coordinator.run(inputs=do("boom"))
+    after = await coordinator.run(inputs=do("pid"))
+    assert report.failed.message == "ValueError: no caf\\udce9"
+    assert report.failed.record == "'caf\\udce9'"
+    assert report.output == "caf\\udce9\n"
+    assert before.output == after.output
+
+
 async def test_code_that_calls_sys_exit_fails_its_attempt_only(bench: Bench, do: Do) -> None:
     coordinator = await bench.begin(
         """

@@ -310,14 +310,19 @@ async def test_a_worker_that_is_started_again_has_a_clean_directory(bench: Bench
     assert not list(worker.scratch.iterdir())
 
 
-async def test_a_worker_ends_when_its_supervisor_is_gone(bench: Bench) -> None:
-    coordinator = await bench.begin()
-    worker = await bench.worker("--exit-on-stdin-eof")
+async def test_a_worker_ends_at_once_when_its_supervisor_is_gone(bench: Bench) -> None:
+    """It does not drain: what runs here never ends, and the drain time is longer than we wait."""
+    coordinator = await bench.begin(WAIT)
+    worker = await bench.worker("--exit-on-stdin-eof", "--drain", "1000")
+    task = coordinator.task(inputs=waiting_for("/nowhere"))
+    coordinator.assign(task)
+    await runs(coordinator, task)
     assert worker.process.stdin is not None
     worker.process.stdin.close()
     assert await worker.ended() == 0
-    assert coordinator.draining
+    assert not coordinator.draining
     assert await worker.alone()
+    assert not worker.scratch.exists()
 
 
 async def test_slots_die_with_a_worker_that_is_killed(bench: Bench, do: Do) -> None:

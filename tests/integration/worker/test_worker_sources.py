@@ -42,6 +42,22 @@ def decoding(context):
         for frame in source.frames():
             decode(frame)
 
+def hiding(context):
+    try:
+        decoding(context)
+    except Exception:
+        pass
+
+def hiding_by_another(context):
+    try:
+        decoding(context)
+    except Exception:
+        raise ValueError("something else")
+
+def result(context):
+    for frame in context.open_result(context.inputs[0].urls[1]).frames():
+        decode(frame)
+
 def both(context):
     opened = [source.frames() for source in context.sources]
     for frames in opened:
@@ -125,16 +141,39 @@ async def test_what_the_service_no_longer_has_is_an_infrastructure_failure(
     assert failure.message == f"label 3 from ps-0: cannot be read: {code.name}: says the test"
 
 
-async def test_a_damaged_frame_names_the_attempt_that_wrote_it(bench: Bench, do: Do) -> None:
-    coordinator = await bench.begin(READ)
-    service = await bench.partition()
+def damaged_frame() -> bytes:
     frame = bytearray(encode(["key"], [1]))
     frame[-1] ^= 0xFF
-    total = service.hold(bytes(frame))
+    return bytes(frame)
+
+
+@pytest.mark.parametrize("function", ["decoding", "hiding", "hiding_by_another"])
+async def test_a_damaged_frame_names_the_attempt_that_wrote_it_whatever_user_code_catches(
+    bench: Bench, do: Do, function: str
+) -> None:
+    coordinator = await bench.begin(READ)
+    service = await bench.partition()
+    total = service.hold(damaged_frame())
     await bench.worker()
-    report = await coordinator.run(stage=2, inputs=do("decoding"), sources=[source(service, total)])
+    report = await coordinator.run(stage=2, inputs=do(function), sources=[source(service, total)])
     assert report.failed.kind == INFRASTRUCTURE
+    assert report.failed.message.startswith("damaged input: label 3 from ps-0: frame of ")
     assert report.damaged == common_pb2.AttemptRef(stage=1, task=7, epoch=1, attempt=1)
+
+
+async def test_damage_to_another_jobs_result_is_not_for_our_coordinator_to_repair(
+    bench: Bench, do: Do
+) -> None:
+    coordinator = await bench.begin(READ)
+    service = await bench.partition()
+    service.hold(damaged_frame())
+    await bench.worker()
+    inputs = [*do("result")]
+    inputs[0].urls.append(f"disco://127.0.0.1:{service.port}/job-0/2/5")
+    report = await coordinator.run(inputs=inputs)
+    assert report.failed.kind == common_pb2.FAILURE_KIND_DATA
+    assert report.failed.input == inputs[0].urls[1]
+    assert not report.HasField("damaged")
 
 
 async def test_the_result_of_another_job_is_read_and_may_be_left_half_read(

@@ -72,6 +72,8 @@ def test_a_dotted_name_reaches_into_classes() -> None:
     ("text", "code", "expected"),
     [
         ("missing.py", JOB, "there is no file missing.py"),
+        ("", JOB, "JOB is empty; expected a manifest (job.yaml), file.py[:attribute] or"),
+        (":x", JOB, ":x: nothing is before the colon; expected a manifest (job.yaml), file.py"),
         ("some/where", JOB, "there is no file some/where"),
         ("words.py:", JOB, "words.py:: a name must follow the colon"),
         ("words", JOB, "words: expected a manifest (job.yaml), file.py[:attribute] or"),

@@ -210,6 +210,7 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
             service_id=self.service_id,
             incarnation=self.incarnation,
             full=self.full,
+            full_reason="the disk is full: /data" if self.full else "",
             epoch=self.epoch,
         )
 

@@ -338,7 +338,8 @@ async def test_a_full_disk_is_told_once_and_so_is_its_end(
     coordinator.settings = replace(coordinator.settings, service_lease_s=0.8)
     service.full = True
     await coordinator.start()
-    assert (await machine.hears(ServiceFull)).full
+    full = await machine.hears(ServiceFull)
+    assert (full.full, full.reason) == (True, "the disk is full: /data")
     service.full = False
     assert not (await machine.hears(ServiceFull, times=2)).full
 

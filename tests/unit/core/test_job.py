@@ -456,12 +456,15 @@ def test_a_full_service_gets_nothing_and_when_all_are_full_the_job_waits_then_fa
     job = Job()
     job.attach()
     (assign,) = only(job.join(), Assign)
-    job.tell(ServiceFull(service=PS0, full=True))
+    job.tell(ServiceFull(service=PS0, full=True, reason="/data has 2 of 2 bytes used"))
     job.result(assign, AttemptResult(plan=plan_of(Grouping.SPLIT)))
     assert not only(job.tell(PlanRecorded()), Assign)
     assert not only(job.after(1.0), FinishJob)
     (end,) = only(job.after(FULL_PATIENCE_S), FinishJob)
-    assert end.message == "no disk takes more output (ps-0): free space there, or give them more"
+    assert end.message == (
+        "no partition service takes more output, and nothing runs that could free space"
+        " (ps-0: /data has 2 of 2 bytes used)"
+    )
 
 
 def test_a_service_with_space_again_is_used_again() -> None:

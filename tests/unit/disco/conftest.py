@@ -127,6 +127,7 @@ class MemoryEngine:
         self._scratch = scratch
         self.contexts: dict[str, list[MemoryContext]] = {}
         self.results: dict[str, Sequence[Frame]] = {}
+        self.no_record = NOTHING
         self.settings = JobSettings()
 
     def load(self, job: Job, **jobargs: Any) -> Program:

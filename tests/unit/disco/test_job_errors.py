@@ -8,10 +8,12 @@ import pytest
 
 from disco import Job, Stage
 from disco.error import DataError, DiscoError
+from disco.submission import input_urls, job_spec
 from disco.util import kvgroup
 from disco.worker.classic.func import sum_combiner
 from disco.worker.classic.worker import Worker as ClassicWorker
 from disco.worker.pipeline.worker import Worker as PipelineWorker
+from disco.worker.task_io import task_input_stream
 from disco_engine.program import ProgramError
 from disco_engine.records.frozen import RecordError
 
@@ -48,21 +50,23 @@ def test_a_map_that_returns_nothing_to_iterate_over_is_named_with_what_it_return
         return len(line)
 
     message = message_of(engine, map=careless, combiner=combiner)
-    assert "careless returned 10 of type int: it must yield (key, value) pairs" in message
+    where = f"careless (test_job_errors.py:{careless.__code__.co_firstlineno})"
+    assert f"{where} returned 10 of type int: it must yield (key, value) pairs" in message
     assert record_of(engine) == "some words"
 
 
 def test_a_map_that_forgets_to_return_is_told_so(engine: Any) -> None:
     message = message_of(engine, map=lambda line, params: None)
-    assert "<lambda> returned None of type NoneType" in message
+    assert "<lambda> (test_job_errors.py:" in message
+    assert " returned None of type NoneType" in message
 
 
 @pytest.mark.parametrize("combiner", [None, sum_combiner, lambda k, v, buf, done, params: None])
 @pytest.mark.parametrize("item", [7, "abc", (1, 2, 3)])
 def test_what_is_not_a_pair_is_shown(engine: Any, combiner: Any, item: Any) -> None:
     message = message_of(engine, map=lambda line, params: [item], combiner=combiner)
-    assert repr(item) in message
-    assert "(key, value) pair" in message
+    assert message.startswith("<lambda> (test_job_errors.py:")
+    assert f") yielded {item!r}, which is not a (key, value) pair" in message
     assert record_of(engine) == "some words"
 
 
@@ -116,9 +120,73 @@ def test_an_exception_in_a_sorted_reduce_comes_with_the_key(engine: Any) -> None
     assert record_of(engine, "reduce") == "words"
 
 
+def test_what_a_reduce_or_combiner_yields_is_named_after_it(engine: Any) -> None:
+    def reduce(pairs: Any, params: Any) -> Any:
+        return ["ab"]
+
+    def combiner(key: Any, value: Any, buf: Any, done: bool, params: Any) -> Any:
+        return [5] if done else None
+
+    assert message_of(engine, map=words, reduce=reduce).startswith("reduce (test_job_errors.py:")
+    message = message_of(engine, map=words, combiner=combiner, reduce=reduce)
+    assert message.startswith("combiner (test_job_errors.py:")
+
+
+def test_with_output_streams_of_one_s_own_pairs_are_checked_alike(engine: Any) -> None:
+    from disco.worker.task_io import task_output_stream
+
+    def stream(out: Any, partition: Any, url: str, params: Any) -> Any:
+        return out
+
+    message = message_of(
+        engine,
+        map=lambda line, params: ["ab"],
+        map_output_stream=[task_output_stream, stream],
+    )
+    assert "yielded 'ab', which is not a (key, value) pair" in message
+
+
+def test_a_stop_iteration_of_the_map_is_an_error_and_not_the_end_of_the_input(
+    engine: Any, text: Text
+) -> None:
+    def first(line: bytes, params: Any) -> Any:
+        return [(next(iter(line.split())), 1)]
+
+    with pytest.raises(RuntimeError, match=r"first \(test_job_errors.py:\d+\) raised StopIter"):
+        run(engine, map=first, input=[text("a\n", "\n", "b\n")])
+    assert record_of(engine) == b"\n"
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_a_stop_iteration_of_a_later_stage_s_reader_is_an_error(engine: Any, sort: bool) -> None:
+    def reader(stream: Any, size: Any, url: str, params: Any) -> Any:
+        if "node-0" in url or sort:
+            raise StopIteration
+        return stream
+
+    with pytest.raises((RuntimeError, StopIteration)):
+        run(
+            engine,
+            map=words,
+            reduce=lambda pairs, params: pairs,
+            reduce_input_stream=[task_input_stream, reader],
+            input=["raw://a b", "raw://c d"],
+            sort=sort,
+        )
+
+
+def test_a_stop_iteration_of_the_first_stage_s_reader_is_an_error(engine: Any, text: Text) -> None:
+    def reader(stream: Any, size: Any, url: str) -> Any:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        run(engine, map=words, map_reader=reader, input=[text("a\n")])
+
+
 def test_a_reduce_that_returns_nothing_is_told_so(engine: Any) -> None:
     message = message_of(engine, map=words, reduce=lambda pairs, params: None)
-    assert "<lambda> returned None" in message
+    assert "<lambda> (test_job_errors.py:" in message
+    assert " returned None of type NoneType" in message
 
 
 def test_an_exception_in_process_comes_with_the_record_it_read_last(engine: Any) -> None:
@@ -153,6 +221,17 @@ def test_a_partition_that_is_not_an_integer_is_shown(engine: Any) -> None:
     assert "for the key 'some' gave the label 'no some' of type str" in message
 
 
+@pytest.mark.parametrize("label", [1.5, float("nan"), float("inf"), "1"])
+def test_a_partition_that_is_not_whole_is_shown(engine: Any, label: Any) -> None:
+    message = message_of(engine, map=words, partitions=2, partition=lambda key, n, params: label)
+    assert f"for the key 'some' gave the label {label!r} of type" in message
+
+
+def test_a_partition_that_is_a_whole_float_is_taken_as_disco_takes_it(engine: Any) -> None:
+    ran = run(engine, map=words, partitions=2, partition=lambda key, n, params: 1.0)
+    assert set(ran.contexts["map"][0].output) == {1}
+
+
 def test_keys_that_cannot_be_ordered_are_shown(engine: Any) -> None:
     message = message_of(
         engine,
@@ -162,6 +241,7 @@ def test_keys_that_cannot_be_ordered_are_shown(engine: Any) -> None:
     )
     assert "'a'" in message
     assert "of one type, or leave sort off" in message
+    assert engine.contexts["map"][0].current is engine.no_record  # it was any of them
 
 
 def test_labels_that_input_hook_made_up_are_shown(engine: Any) -> None:
@@ -197,11 +277,30 @@ def test_user_code_cannot_hide_that_its_input_could_not_be_read(engine: Any, tex
         with suppress(Exception):
             list(lines)
 
-    from disco.worker.task_io import task_input_stream
-
     stage = Stage("s", process=process, input_chain=[task_input_stream, reader])
     with pytest.raises(ProgramError, match="it broke"):
         run(engine, pipeline=[("split", stage)], input=[text("a\n")])
+
+
+@pytest.mark.parametrize("inputs", [[""], ["raw://a", ["/a", ""]]])
+def test_an_empty_input_is_counted(inputs: Any) -> None:
+    with pytest.raises(DiscoError, match=f"input {len(inputs)} is empty: it must be a URL or path"):
+        input_urls(inputs)
+
+
+def test_an_input_that_no_message_can_hold_is_refused() -> None:
+    with pytest.raises(DiscoError, match=r"input 1, 'caf\\udce9', is not UTF-8: rename the file"):
+        input_urls(["caf\udce9"])
+
+
+@pytest.mark.parametrize(("name", "output"), [("caf\udce9", None), ("Job", "caf\udce9")])
+def test_a_name_or_output_that_no_message_can_hold_is_refused(name: str, output: Any) -> None:
+    with pytest.raises(DiscoError, match=r"'caf\\udce9' is not UTF-8: choose another"):
+        job_spec(Job(name="Job"), {"map": words, "output": output}, name=name)
+
+
+def test_no_input_at_all_gives_no_result(engine: Any) -> None:
+    assert run(engine, map=words, reduce=lambda pairs, params: pairs, input=[]).pairs == []
 
 
 # --- parameters that make no sense ------------------------------------------------------------

@@ -236,6 +236,26 @@ def test_replicas_that_are_cut_must_have_the_same_size(tree: Path, memory: Store
     assert urls((f"{tree}/a.txt", other), split=100) == [(f"{tree}/a.txt", other)], "may be packed"
 
 
+def test_a_directory_is_no_index(tree: Path) -> None:
+    assert f"dir://{tree} is a directory, but dir:// is for an index" in message_of(f"dir://{tree}")
+    assert message_of(f"dir://{tree}").endswith(f"to read the files of the directory, give {tree}")
+
+
+def test_a_file_whose_name_no_message_can_hold_is_named(tmp_path: Path) -> None:
+    (tmp_path / "caf\udce9").touch()
+    assert message_of(f"{tmp_path}/*") == (
+        f"the file name '{tmp_path}/caf\\udce9' is not UTF-8: rename the file"
+    )
+
+
+def test_a_scheme_that_nobody_knows_is_answered_with_some_that_are_known() -> None:
+    assert message_of("foo://x") == (
+        "cannot open foo://x: foo:// is not known; there are, for instance,"
+        " file://, http://, https://, s3://, gs://, raw://"
+    )
+    assert "htps:// is not known; did you mean https://" in message_of("htps://host/x")
+
+
 def test_directories_and_indexes_are_no_replicas(tree: Path) -> None:
     assert "has 4 files: a replica must be one file" in message_of((str(tree), f"{tree}/a.txt"))
     assert "cannot be a replica" in message_of((f"dir://{tree}/a.txt", f"{tree}/a.txt"))

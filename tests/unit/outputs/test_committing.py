@@ -175,6 +175,17 @@ def test_a_failed_job_leaves_a_directory_that_was_there(tmp_path: Path) -> None:
     assert list(out.iterdir()) == []
 
 
+def test_where_a_file_stood_in_the_way_of_the_output_there_is_nothing_to_remove(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("of somebody else")
+    for url in (f"{tmp_path}/file", f"{tmp_path}/file/out"):
+        with pytest.raises(ProgramError, match="Not a directory"):
+            prepare(url, "text", JOB)
+        remove_temporary(url, JOB)
+    assert (tmp_path / "file").read_text() == "of somebody else"
+
+
 def test_a_commit_given_up_midway_leaves_no_parts(url: str) -> None:
     prepare(url, "text", JOB)
     with pytest.raises(ProgramError, match="00001-a1"):

@@ -334,3 +334,20 @@ def test_an_output_elsewhere_is_read_back(format: str) -> None:
     writer.close()
     commit(url, format, "uid", [writer.file_name])
     assert list(read_records(url)) == pairs
+
+
+@pytest.mark.parametrize("item", ["ab", 5, (1, 2, 3), None, {"a": 1, "b": 2}])
+def test_what_is_not_a_pair_is_shown_with_who_yielded_it(tmp_path: Path, item: Any) -> None:
+    out = str(tmp_path / "out")
+    prepare(out, "text", "uid")
+    writer = open_writer(out, "text", "uid", 0, "a1")
+    writer.producer = "map"
+    with pytest.raises(RecordError) as caught:
+        writer.extend(0, [("key", 1), item])
+    writer.abandon()
+    assert str(caught.value) == f"map yielded {item!r}, which is not a (key, value) pair"
+
+
+def test_a_list_of_two_is_a_pair(written: Written) -> None:
+    lists: Any = [["a", 1], ("b", 2)]
+    assert written("text", lists).read_text() == "a\t1\nb\t2\n"

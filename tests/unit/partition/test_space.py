@@ -38,6 +38,20 @@ def test_without_a_limit_the_file_system_decides_and_keeps_little_for_others(
     assert space.refusal(47 * gib) is not None
 
 
+def test_there_is_a_shortage_until_what_was_refused_would_fit(tmp_path: Path) -> None:
+    own = 700
+    space = DiskSpace(tmp_path, lambda: own, 1000, 0.9)
+    assert space.shortage(0) is None
+    space.note_refusal(300)
+    space.note_refusal(250)
+    assert space.refusal(0) is None
+    assert "1,000 bytes" in (space.shortage(0) or "")
+    own = 600
+    assert space.shortage(0) is None
+    own = 700
+    assert space.shortage(0) is None, "that was long ago"
+
+
 def test_while_writing_fails_there_is_no_room_whatever_the_numbers_say(tmp_path: Path) -> None:
     space = DiskSpace(tmp_path, lambda: 0, 1000, 0.9)
     space.note_failure(FULL)

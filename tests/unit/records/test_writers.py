@@ -287,7 +287,7 @@ def test_what_is_not_a_pair_is_shown(pair: Any, sort: bool) -> None:
         pairs: list[Any] = [("key", 1)] * before + [pair]
         with pytest.raises(RecordError) as raised:
             writer.partition(pairs, lambda key: 0)
-        assert str(raised.value) == f"map yielded {pair!r}, expected a (key, value) pair"
+        assert str(raised.value) == f"map yielded {pair!r}, which is not a (key, value) pair"
 
 
 def test_a_list_of_two_is_a_pair() -> None:

@@ -1,10 +1,17 @@
+import errno
+
 import pytest
 
 from disco_engine.core.model import AttemptId, Failure, FailureKind
 from disco_engine.program import ProgramError, bad_data
 from disco_engine.records.blocks import Frame, FrameCorruptError
+from disco_engine.records.frozen import RecordError, freeze
+from disco_engine.records.spills import SpillError
+from disco_engine.records.writers import ShuffleWriter
+from disco_engine.wire import failure_to_wire
 from disco_engine.worker.slot.failures import (
     RECORD_CHARACTERS,
+    damage_of,
     failure_of,
     one_line,
     record_text,
@@ -37,9 +44,70 @@ def test_errors_of_the_plan_are_fatal() -> None:
     assert failure_of(raised(ValueError("bad")), planning=True).kind is FailureKind.FATAL
 
 
-def test_a_damaged_frame_is_nobodys_fault() -> None:
+def test_damage_to_what_this_job_wrote_is_nobodys_fault() -> None:
     error = FrameCorruptError(Frame(b"x", AttemptId(1, 2, 3, 4)), "wrong checksum")
-    assert failure_of(error).kind is FailureKind.INFRASTRUCTURE
+    assert damage_of(error, "label 3 from ps-0").kind is FailureKind.INFRASTRUCTURE
+
+
+def test_damage_to_what_cannot_be_made_again_counts() -> None:
+    error = FrameCorruptError(Frame(b"x"), "wrong checksum")
+    failure = damage_of(error, "disco://h:1/j/1/0")
+    assert (failure.kind, failure.input) == (FailureKind.DATA, "disco://h:1/j/1/0")
+    assert failure.message == ("damaged input: disco://h:1/j/1/0: frame of 1 bytes: wrong checksum")
+
+
+def test_a_record_that_is_refused_has_a_traceback_only_through_the_users_code() -> None:
+    def refused() -> BaseException:
+        with pytest.raises(RecordError) as caught:
+            ShuffleWriter(lambda *_: None, sort=False).extend(0, [5])  # type: ignore[list-item]
+        return caught.value
+
+    error = refused()
+    assert "refused" in user_traceback(error)
+    assert error.__traceback__ is not None
+    error.__traceback__ = error.__traceback__.tb_next  # without this test's own frame
+    failure = failure_of(error, record="line")
+    assert (failure.traceback, failure.record) == ("", "'line'")
+
+
+def test_a_message_of_ours_that_says_all_stands_without_the_names_of_our_classes() -> None:
+    assert one_line(RecordError("map yielded 5")) == "map yielded 5"
+    full = SpillError(errno.ENOSPC, "cannot spill to /tmp/x (No space left on device)")
+    assert one_line(full) == "cannot spill to /tmp/x (No space left on device)"
+
+
+def test_the_input_is_shown_with_the_record() -> None:
+    failure = failure_of(raised(ValueError("bad")), record=1, input="file.txt")
+    assert (failure.record, failure.input) == ("1", "file.txt")
+
+
+def test_of_a_long_record_the_beginning_is_shown_and_the_length() -> None:
+    for record, quote in ((b"x" * 5000, "b'"), ("x" * 5000, "'"), (b"\n" * 5000, "b'")):
+        text = record_text(record)
+        assert text.startswith(f"{quote}{repr(record[:1]).strip(quote)}")
+        assert text.endswith("… (its length is 5,000)")
+        assert RECORD_CHARACTERS - 50 < len(text) <= RECORD_CHARACTERS
+
+
+def test_a_record_whose_class_raises_while_it_is_pickled_has_the_traceback_there() -> None:
+    with pytest.raises(RecordError) as caught:
+        freeze(Unpicklable())
+    error = caught.value
+    assert error.__traceback__ is not None
+    error.__traceback__ = error.__traceback__.tb_next
+    assert 'raise LookupError("not me")' in user_traceback(error)
+
+
+@pytest.mark.parametrize("text", ["\ud800 x", "caf\udce9", "naïve"])
+def test_text_that_utf8_has_not_reaches_the_user_escaped(text: str) -> None:
+    failure = failure_of(raised(ValueError(text)), record=text)
+    message = failure_to_wire(failure)
+    escaped = text.encode(errors="backslashreplace").decode()
+    assert message.message == f"ValueError: {escaped}"
+    assert escaped in message.traceback
+    assert (
+        failure_to_wire(Failure(kind=FailureKind.FATAL, message="x", input=text)).input == escaped
+    )
 
 
 def test_engine_frames_are_left_out_of_the_traceback_also_of_causes() -> None:
@@ -84,6 +152,11 @@ def test_an_exception_that_cannot_say_what_it_is_does_no_harm() -> None:
 
     assert one_line(Broken()) == "Broken: (its str() raised RuntimeError)"
     assert "Broken" in user_traceback(raised(Broken()))
+
+
+class Unpicklable:
+    def __reduce__(self) -> str:
+        raise LookupError("not me")
 
 
 class Unshowable:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from disco.job import Job
 
+_EXPECTED = "a manifest (job.yaml), file.py[:attribute] or module:attribute"
+
 
 class JobNotFoundError(Exception):
     """There is no such job, or its file cannot be imported; the message says what is wrong."""
@@ -56,6 +58,9 @@ def parse_reference(text: str, directory: Path) -> JobReference:
         JobNotFoundError: There is no such file, or it is neither of the two.
     """
     name, colon, attribute = text.partition(":")
+    if not name:
+        what = f"{text}: nothing is before the colon" if colon else "JOB is empty"
+        raise JobNotFoundError(f"{what}; expected {_EXPECTED}")
     if colon and not attribute:
         raise JobNotFoundError(f"{text}: a name must follow the colon")
     if name.endswith(".py") or "/" in name:
@@ -71,9 +76,7 @@ def parse_reference(text: str, directory: Path) -> JobReference:
             file=path,
         )
     if not attribute:
-        raise JobNotFoundError(
-            f"{text}: expected a manifest (job.yaml), file.py[:attribute] or module:attribute"
-        )
+        raise JobNotFoundError(f"{text}: expected {_EXPECTED}")
     return JobReference(module=name, attribute=attribute, directory=directory)
 
 

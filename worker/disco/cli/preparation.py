@@ -44,13 +44,18 @@ def prepare(request: RunRequest) -> Prepared:
             if request.params:
                 own = worker.getitem("params", job, {})
                 jobargs["params"] = _merged(own, request.params)
+            spec = job_spec(
+                job,
+                jobargs,
+                name=request.name or job.name or type(job).__name__,
+                settings=request.settings,
+            )
+            if not spec.inputs:  # from Python that may be meant, here something was forgotten
+                raise WrongUseError(
+                    "no input: give INPUT arguments, or the job an input of its own"
+                )
             return Prepared(
-                spec=job_spec(
-                    job,
-                    jobargs,
-                    name=request.name or job.name or type(job).__name__,
-                    settings=request.settings,
-                ),
+                spec=spec,
                 workers=request.workers or worker.getitem("workers", job, {}) or _cores(),
                 slots=request.slots or worker.getitem("slots", job, {}) or 1,
                 partition_services=request.partition_services,

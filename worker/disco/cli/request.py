@@ -85,6 +85,9 @@ def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> R
             fields = {"job": parse_reference(job, Path.cwd())}
         except JobNotFoundError as error:
             raise WrongUseError(str(error)) from error
+    for number, text in enumerate(inputs, start=1):
+        if not text:
+            raise WrongUseError(f"INPUT {number} is empty: expected a path or URL")
     if inputs:
         fields["inputs"] = tuple(inputs)
     for name, value in flags.items():

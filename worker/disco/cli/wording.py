@@ -131,8 +131,8 @@ def failure_lines(progress: coordinator_pb2.JobProgress) -> Iterator[str]:
         where = f"{report.worker_id} on {report.node}" if report.node else report.worker_id
         yield f"  {'task':<8} {task_name(report.stage_name, report.attempt)}"
         yield f"  {'attempt':<8} {report.attempt.attempt}, by {where or 'no worker'}"
-    if failure.traceback or failure.kind != common_pb2.FAILURE_KIND_USER:  # else it is a limit,
-        yield ""  # and the message says what to do about it
+    if failure.traceback or failure.kind != common_pb2.FAILURE_KIND_USER:  # else the message
+        yield ""  # itself says what to do: it is about a limit, or what the job wrote
         yield _REMEDIES.get(failure.kind, _REMEDIES[common_pb2.FAILURE_KIND_INFRASTRUCTURE])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from disco.v1 import job_pb2
-from disco_engine import logs
+from disco_engine import logs, memory
 from disco_engine.coordinator.errors import CoordinatorError, FencedError
 from disco_engine.coordinator.job_run import run_job
 from disco_engine.core.job import JobMachine
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logs.configure(options.log_level)
+    memory.keep_freed_memory()
     try:
         token = token_from_environment()
     except RuntimeError as error:

@@ -201,7 +201,7 @@ class ServiceLink:
             self._attach_wanted = True
         elif reply.full != self._full:
             self._full = reply.full
-            feed(ServiceFull(service=self.service, full=reply.full))
+            feed(ServiceFull(service=self.service, full=reply.full, reason=reply.full_reason))
 
     async def _attach(self, feed: Feed) -> None:
         self._attach_wanted = False  # before the call: a doubt that arises meanwhile counts

@@ -133,10 +133,15 @@ class ServiceLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFull:
-    """A partition service's disk crossed its high watermark (``full``), or is usable again."""
+    """A partition service's disk crossed its high watermark (``full``), or is usable again.
+
+    Attributes:
+        reason: Which disk, and how full it is.
+    """
 
     service: ServiceId
     full: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,7 +199,7 @@ class JobMachine:
             case ServiceLost():
                 service_lost(run, event.service, event.reason)
             case ServiceFull():
-                run.services.set_full(event.service, event.full)
+                run.services.set_full(event.service, event.full, event.reason)
                 run.wake_all = True
             case PlanRecorded():
                 run.plan_recorded()
@@ -398,6 +398,7 @@ class JobMachine:
         if self._stuck_since is None:
             self._stuck_since = now
         if now - self._stuck_since >= FULL_PATIENCE_S:
-            names = ", ".join(sorted(service.id for service in run.services))
-            text = f"no disk takes more output ({names}): free space there, or give them more"
-            run.end(Outcome.FAILED, text)
+            full = sorted((service.id, service.full_reason) for service in run.services)
+            disks = "; ".join(f"{name}: {reason}" if reason else name for name, reason in full)
+            text = "no partition service takes more output, and nothing runs that could free space"
+            run.end(Outcome.FAILED, f"{text} ({disks})")

@@ -36,12 +36,12 @@ def pack(labels: Mapping[Label, Totals]) -> bytes:
 
 def unpack(table: bytes) -> dict[Label, Totals]:
     """Return what *table* holds, labels ascending."""
-    if not table:
-        return {}
-    names, blocks, records, sizes = _columns(table)
-    return {
-        label: Totals(*totals) for label, *totals in zip(names, blocks, records, sizes, strict=True)
-    }
+    return {label: Totals(blocks, records, size) for label, blocks, records, size in rows(table)}
+
+
+def rows(table: bytes) -> Iterable[tuple[Label, int, int, int]]:
+    """Return (label, blocks, records, bytes) of each label of *table*, labels ascending."""
+    return zip(*_columns(table), strict=True) if table else ()
 
 
 def total(table: bytes) -> Totals:

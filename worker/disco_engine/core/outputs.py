@@ -1,7 +1,6 @@
 """What is sealed of one stage, where, and what it sums to."""
 
-from collections.abc import Mapping
-
+from disco_engine.core import label_table
 from disco_engine.core.model import NOTHING, Label, NodeName, ServiceId, Totals
 
 LARGEST_LABELS = 5
@@ -24,29 +23,41 @@ class StageOutputs:
         self._labels: dict[Label, Totals] = {}
         # Bytes of the largest labels; None: a removal has made them unknown.
         self._largest: dict[Label, int] | None = {}
+        # What a label must exceed to be among them.
+        self._threshold = -1
 
-    def add(self, service: ServiceId, node: NodeName, labels: Mapping[Label, Totals]) -> None:
-        """Count a sealed output in."""
-        if not labels:
+    def add(self, service: ServiceId, node: NodeName, table: bytes) -> None:
+        """Count a sealed output in.
+
+        Args:
+            service: Who holds it.
+            node: Where that is now.
+            table: What it wrote per label.
+        """
+        if not table:
             return
         self.homes.setdefault(service, node)
         held = self.held.setdefault(service, {})
-        for label, totals in labels.items():
-            held[label] = held.get(label, NOTHING).plus(totals)
-            self.total = self.total.plus(totals)
-            of_label = self._labels.get(label, NOTHING).plus(totals)
-            self._labels[label] = of_label
-            self._note_size(label, of_label.bytes)
+        labels = self._labels
+        # The innermost loop of a shuffle with many labels: written out, without Totals.plus.
+        for label, blocks, records, size in label_table.rows(table):
+            old = held.get(label, NOTHING)
+            held[label] = Totals(old[0] + blocks, old[1] + records, old[2] + size)
+            old = labels.get(label, NOTHING)
+            labels[label] = Totals(old[0] + blocks, old[1] + records, old[2] + size)
+            if old[2] + size > self._threshold:
+                self._note_size(label, old[2] + size)
+        self.total = self.total.plus(label_table.total(table))
 
-    def remove(self, service: ServiceId, labels: Mapping[Label, Totals]) -> None:
+    def remove(self, service: ServiceId, table: bytes) -> None:
         """Count an output out again, exactly as it was added."""
-        if not labels:
+        if not table:
             return
         held = self.held[service]
-        for label, totals in labels.items():
+        for label, totals in label_table.unpack(table).items():
             _subtract(held, label, totals)
             _subtract(self._labels, label, totals)
-            self.total = self.total.minus(totals)
+        self.total = self.total.minus(label_table.total(table))
         if not held:
             del self.held[service]
         self._largest = None
@@ -55,6 +66,7 @@ class StageOutputs:
         """Return the labels with the most bytes, at most 5, largest first."""
         if self._largest is None:
             self._largest = {}
+            self._threshold = -1
             for label, totals in self._labels.items():
                 self._note_size(label, totals.bytes)
         sizes = self._largest
@@ -75,13 +87,11 @@ class StageOutputs:
         largest = self._largest
         if largest is None:
             return
-        if label in largest or len(largest) < LARGEST_LABELS:
-            largest[label] = size
-            return
-        smallest = min(largest, key=lambda other: largest[other])
-        if size > largest[smallest]:
-            del largest[smallest]
-            largest[label] = size
+        largest[label] = size
+        if len(largest) > LARGEST_LABELS:
+            del largest[min(largest, key=lambda other: largest[other])]
+        if len(largest) == LARGEST_LABELS:
+            self._threshold = min(largest.values())
 
 
 def _subtract(sums: dict[Label, Totals], label: Label, totals: Totals) -> None:

@@ -13,6 +13,7 @@ class Service:
     Attributes:
         incarnation: Changes when its process starts; empty: unknown.
         full: Its disk takes no more.
+        full_reason: Which disk, and how full it is.
         unsealed: The attempts that push to it or wait for its seal (a dictionary for its order).
         assigned: Attempts that were ever told to push to it.
     """
@@ -21,6 +22,7 @@ class Service:
     node: NodeName
     incarnation: str
     full: bool = False
+    full_reason: str = ""
     unsealed: dict[AttemptId, None] = field(default_factory=dict)
     assigned: int = 0
 
@@ -77,11 +79,11 @@ class ServicePool:
         self._awaited.discard(name)
         return self._attached.pop(name, None)
 
-    def set_full(self, name: ServiceId, full: bool) -> None:
-        """Note whether a service's disk takes more."""
+    def set_full(self, name: ServiceId, full: bool, reason: str = "") -> None:
+        """Note whether a service's disk takes more, and if not, why."""
         service = self._attached.get(name)
         if service is not None:
-            service.full = full
+            service.full, service.full_reason = full, reason
 
     @property
     def all_full(self) -> bool:

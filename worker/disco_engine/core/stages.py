@@ -285,7 +285,7 @@ class StageRun:
             node: Of the service that has the output.
         """
         output = self._output(index)
-        self.outputs.add(output.service, node, label_table.unpack(output.table))
+        self.outputs.add(output.service, node, output.table)
         self.version += 1
         self._records_in += output.records_in
         self._bytes_in += output.bytes_in
@@ -294,7 +294,7 @@ class StageRun:
     def miss(self, index: int) -> None:
         """Note that the output of a task that is done is gone."""
         output = self._output(index)
-        self.outputs.remove(output.service, label_table.unpack(output.table))
+        self.outputs.remove(output.service, output.table)
         self.version += 1
         self.missing.add(index)
 
@@ -302,7 +302,7 @@ class StageRun:
         """Note that an output that was missing is there after all."""
         output = self._output(index)
         self.missing.discard(index)
-        self.outputs.add(output.service, node, label_table.unpack(output.table))
+        self.outputs.add(output.service, node, output.table)
         self.version += 1
 
     def reopen(self, index: int, event: Event) -> list[Action]:

@@ -21,6 +21,7 @@ from disco_engine.inputs.urls import (
     failed,
     filesystem,
     is_http,
+    is_utf8,
     local_path,
     reason_of,
     scheme_of,
@@ -73,6 +74,9 @@ def expand(
         else:
             for file in _files(replicas[0]):
                 tasks.extend(_tasks([file], split_size_bytes, splittable))
+    for task in tasks:
+        if not all(map(is_utf8, task.urls)):
+            raise fatal(f"the file name {task.urls[0]!r} is not UTF-8: rename the file")
     return tuple(tasks)
 
 
@@ -283,6 +287,12 @@ def _unreachable_or_missing(url: str, error: FileNotFoundError) -> ProgramError:
 def _indexed(url: str) -> list[TaskInput]:
     """Return a task per line of the index that ``dir://`` names, ascending by label, then URL."""
     index = url[len(DIR) + 3 :]
+    if os.path.isdir(local_path(index) or ""):
+        raise fatal(
+            f"{url} is a directory, but dir:// is for an index: a file with a line"
+            f" 'label url size' for each input; to read the files of the directory, give {index}",
+            input=url,
+        )
     folder = os.path.dirname(local_path(index) or "")
     if folder:
         _local_files(index, url)

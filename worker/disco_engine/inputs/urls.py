@@ -4,6 +4,7 @@ fsspec takes 50 ms to import and more for each kind of storage, so it is importe
 URL that needs it is seen; local paths never do.
 """
 
+import difflib
 import os
 import re
 from typing import Any
@@ -47,6 +48,15 @@ def local_path(url: str) -> str | None:
     return os.path.abspath(os.path.expanduser(path))
 
 
+def is_utf8(url: str) -> bool:
+    """Tell whether messages can hold *url*: names of local files may be any bytes."""
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_http(url: str) -> bool:
     """Tell whether a web server has it: such a URL is no pattern, and names no directory."""
     return scheme_of(url) in _HTTP
@@ -79,7 +89,8 @@ def filesystem(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise fatal(_missing_package(scheme, error), input=url) from error
     except ValueError as error:
-        raise fatal(f"cannot open {url}: {error}", input=url) from error
+        reason = _unknown(scheme) or str(error)
+        raise fatal(f"cannot open {url}: {reason}", input=url) from error
     return found
 
 
@@ -95,6 +106,19 @@ def reason_of(error: BaseException) -> str:
 def failed(message: str, **details: str) -> ProgramError:
     """Return the error of an attempt that may work elsewhere or later, and so counts as one."""
     return ProgramError(Failure(kind=FailureKind.USER, message=message, **details))
+
+
+def _unknown(scheme: str) -> str:
+    """Return that nobody knows *scheme*, with the nearest ones; empty if somebody does."""
+    import fsspec
+
+    known = {RAW, DISCO, DIR, *fsspec.available_protocols()}
+    if scheme in known:
+        return ""
+    close = difflib.get_close_matches(scheme, sorted(known), n=3)
+    hint = "did you mean " if close else "there are, for instance, "
+    names = [f"{name}://" for name in close or ("file", "http", "https", "s3", "gs", RAW)]
+    return f"{scheme}:// is not known; {hint}{', '.join(names)}"
 
 
 def _missing_package(scheme: str, error: ImportError) -> str:

@@ -78,6 +78,7 @@ class LocalEngine:
         self._reduced = threading.Event()  # only what holds results is left
         self._closing = threading.Lock()
         self._closed = False
+        self._gave_up = False  # so nobody else removes what is left of the job's output
         self._client: CoordinatorClient | None = None
         self._watcher = threading.Thread(target=self._watch, name="watch-job", daemon=True)
         self._directory = RunDirectory(run_dir)
@@ -294,12 +295,23 @@ class LocalEngine:
         self._supervisor.stop(Role.COORDINATOR, patience_s=0.0)
         if not self.results():
             self._supervisor.stop(Role.PARTITION_SERVICE, patience_s=0.0)
+        if self._gave_up and self._spec.HasField("output"):
+            self._remove_output()
         self._reduced.set()
+
+    def _remove_output(self) -> None:
+        from disco_engine import outputs  # needs fsspec, which most runs never load
+
+        url = self._spec.output.url
+        try:
+            outputs.remove_temporary(url, self._spec.uid)
+        except Exception as error:
+            log.warning("partial output is left", extra={"url": url, "reason": str(error)})
 
     def _fail(self, message: str) -> None:
         """End the run because a process does not do what it should."""
         if self._board.fail(EngineError(message, self._directory.logs)):
-            self._keep_logs = True
+            self._keep_logs = self._gave_up = True
         if self._client is not None:
             self._client.close()
 

@@ -83,6 +83,8 @@ class Intake:
             refusal = self._refusal()
             if taken and refusal is not None:
                 budget.give(size)
+            if refusal is not None:
+                self._store.space.note_refusal(size)
             if taken or refusal is not None:
                 return refusal
 

@@ -178,6 +178,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
     ) -> partition_pb2.StatReply:
         """Tell how full the service is."""
         store = self._store
+        shortage = store.space.shortage(store.budget.used)
         return partition_pb2.StatReply(
             service_id=self._service_id,
             incarnation=store.incarnation,
@@ -185,7 +186,8 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
             disk_limit_bytes=store.space.limit,
             memory_used_bytes=store.budget.used,
             memory_limit_bytes=store.budget.limit,
-            full=store.space.refusal(store.budget.used) is not None,
+            full=shortage is not None,
+            full_reason=shortage or "",
             epoch=store.ledger.epoch,
         )
 

@@ -37,6 +37,7 @@ class DiskSpace:
         self._limit = limit
         self._watermark = watermark
         self._failure: OSError | None = None
+        self._refused = 0  # bytes of the largest push for which there was no room, and is none yet
         self._measured_s = float("-inf")
         self._total = self._free = 0
 
@@ -68,6 +69,24 @@ class DiskSpace:
         """Remember that the last write failed, or (None) that it did not."""
         self._failure = failure
         self._measured_s = float("-inf")
+
+    def note_refusal(self, size: int) -> None:
+        """Remember that a push of *size* bytes was refused."""
+        self._refused = max(self._refused, size)
+
+    def shortage(self, waiting: int) -> str | None:
+        """Return why a push like those that were refused would be refused again; None: it fits.
+
+        Whether one of no size fits says little: below the limit there is nearly always some room
+        left, and who takes that for an invitation pushes in vain, over and over.
+
+        Args:
+            waiting: As for ``refusal``.
+        """
+        problem = self.refusal(waiting + self._refused)
+        if problem is None:
+            self._refused = 0
+        return problem
 
     def refusal(self, waiting: int) -> str | None:
         """Return why nothing more can be accepted; None: it can.

@@ -22,6 +22,9 @@ from disco_engine.records.blocks import (
 class SpillError(OSError):
     """What was set aside on disk cannot be written, or is not what comes back."""
 
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()  # without the number
+
 
 class Run:
     """A file of frames whose records are in key order from the first to the last.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from disco_engine.core.model import NodeName, WorkerId
 from disco_engine.logs import configure
+from disco_engine.memory import keep_freed_memory
 from disco_engine.process import add_common_arguments, stop_requested, write_ready
 from disco_engine.rpc import TOKEN_VARIABLE, token_from_environment
-from disco_engine.worker.heap import keep_freed_memory
 from disco_engine.worker.link import CoordinatorError
 from disco_engine.worker.options import WorkerOptions
 from disco_engine.worker.parent import Worker
@@ -49,8 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _work(options: WorkerOptions, *, exit_on_stdin_eof: bool) -> None:
-    async with stop_requested(exit_on_stdin_eof=exit_on_stdin_eof) as stop:
-        await Worker(options).run(stop)
+    worker = Worker(options)
+    async with stop_requested(exit_on_stdin_eof=exit_on_stdin_eof, on_eof=worker.abort) as stop:
+        await worker.run(stop)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,6 +44,7 @@ class Worker:
         self._job: job_pb2.JobSpec | None = None
         self._draining = False
         self._draining_told = False
+        self._deserted = False
         self._problem: Exception | None = None
         self._farewell = slot_pb2.Stop()
         self._over = asyncio.Event()
@@ -52,6 +53,12 @@ class Worker:
         self._work: Workload
         self._feeds: Feeds
         self._pushes: PushLinks
+
+    def abort(self) -> None:
+        """Have ``run`` return at once, killing what runs: nobody is there who wants it."""
+        log.warning("the supervisor is gone")
+        self._deserted = True
+        self._over.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until the job is over, or until *stop* is set and what runs has ended.
@@ -78,7 +85,7 @@ class Worker:
                 for task in helping:
                     task.cancel()
                 await self._end(slots)
-                if self._link.connected and self._problem is None:
+                if self._link.connected and self._problem is None and not self._deserted:
                     self._link.close()
                     await asyncio.wait({talking}, timeout=_GOODBYE_S)
                 talking.cancel()
@@ -238,11 +245,19 @@ class Worker:
         self._over.set()
 
     async def _end(self, slots: list[asyncio.Task[None]]) -> None:
-        """End the slots; the first that is idle removes output, if that is asked for."""
+        """End the slots; the first that is idle removes output, if that is asked for.
+
+        They are killed if nobody is left who started this worker.
+        """
         work = self._work.slots
         self._work.drop_all()
         self._feeds.close_all()
         self._pushes.close_all()
+        if self._deserted:
+            for slot in work:
+                slot.kill(for_good=True)
+            await asyncio.wait(slots)
+            return
         remover = None
         if self._farewell.remove_output:
             remover = min(work, key=lambda slot: (slot.load > 0, not slot.ready))

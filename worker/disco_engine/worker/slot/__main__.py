@@ -3,7 +3,7 @@
 import socket
 import sys
 
-from disco_engine.worker.heap import keep_freed_memory
+from disco_engine.memory import keep_freed_memory
 from disco_engine.worker.slot.channel import Channel
 from disco_engine.worker.slot.conversation import Conversation
 from disco_engine.worker.slot.limits import die_with_parent

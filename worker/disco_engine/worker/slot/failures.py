@@ -14,6 +14,7 @@ from disco_engine.core.model import Failure, FailureKind
 from disco_engine.program import ProgramError
 from disco_engine.records.blocks import FrameCorruptError
 from disco_engine.records.frozen import RecordError
+from disco_engine.records.spills import SpillError
 
 RECORD_CHARACTERS = 1_000
 _MESSAGE_CHARACTERS = 2_000
@@ -25,6 +26,9 @@ _ENGINE = (
     "<frozen ",
 )
 
+_SAY_ALL = (RecordError, SpillError)
+"""Errors of the engine whose messages say what is wrong with the user's records, or disk."""
+
 # Runs on behalf of pickle, and tells nothing about the user's code.
 _HELPERS = (copyreg.__file__,)
 
@@ -33,13 +37,14 @@ NOTHING = object()
 
 
 def failure_of(
-    error: BaseException, *, record: object = NOTHING, planning: bool = False
+    error: BaseException, *, record: object = NOTHING, input: str = "", planning: bool = False
 ) -> Failure:
     """Return the failure that *error* means for the attempt it ended.
 
     Args:
         error: What left ``Program.run``, ``Program.plan`` or the loader.
         record: The record that was being processed.
+        input: What it came from, if that is known.
         planning: The job was being loaded or planned: its own errors can never heal.
     """
     if isinstance(error, ProgramError):
@@ -49,6 +54,7 @@ def failure_of(
         message=one_line(error),
         traceback=user_traceback(error),
         record=record_text(record),
+        input=input,
     )
 
 
@@ -62,22 +68,27 @@ def damage_of(error: FrameCorruptError, source: str) -> Failure:
 
 
 def one_line(error: BaseException) -> str:
-    """Return "ValueError: the first line of what it says", cut to a sane length."""
+    """Return "ValueError: the first line of what it says", cut to a sane length.
+
+    The name is left out if it is one of the engine's and the message says all.
+    """
     name = type(error).__name__
     try:
         lines = str(error).strip().splitlines()
     except Exception as broken:
         lines = [f"(its str() raised {type(broken).__name__})"]
+    if isinstance(error, _SAY_ALL) and lines:
+        return _cut(lines[0], _MESSAGE_CHARACTERS)
     return _cut(f"{name}: {lines[0]}" if lines else name, _MESSAGE_CHARACTERS)
 
 
 def user_traceback(error: BaseException) -> str:
     """Return the traceback without the engine's frames, so that it opens with the user's.
 
-    If the user has no part in it, it is the engine's own fault, and all of it is kept. Not so for a
-    RecordError: its message says what the user's code wrote, and no line of that runs any more.
+    If the user has no part in it, it is the engine's own fault, and all of it is kept. Not so for
+    errors whose messages say all: no line of the user's code runs any more.
     """
-    if isinstance(error, RecordError) and not _has_users_frame(error):
+    if isinstance(error, _SAY_ALL) and not _has_users_frame(error):
         return ""
     described = traceback.TracebackException.from_exception(error)
     for part in _chain(described):
@@ -151,9 +162,10 @@ class _RecordRepr(reprlib.Repr):
         return self._shortened(value)
 
     def _shortened(self, value: Any) -> str:
-        if len(value) <= RECORD_CHARACTERS:
-            return repr(value)
-        return f"{value[:RECORD_CHARACTERS]!r}…"
+        text = repr(value[:RECORD_CHARACTERS])
+        if len(value) <= RECORD_CHARACTERS and len(text) <= RECORD_CHARACTERS:
+            return text
+        return f"{text[: RECORD_CHARACTERS - 40]}… (its length is {len(value):,})"
 
 
 _REPR = _RecordRepr()

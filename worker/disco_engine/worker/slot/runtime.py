@@ -14,7 +14,12 @@ from disco_engine.program import PlanRequest, Program, ProgramError
 from disco_engine.wire import attempt_to_wire, failure_to_wire, plan_to_wire, settings_from_wire
 from disco_engine.worker.slot.context import SlotContext
 from disco_engine.worker.slot.conversation import Conversation
-from disco_engine.worker.slot.failures import failure_of, record_text, user_traceback
+from disco_engine.worker.slot.failures import (
+    RECORD_CHARACTERS,
+    failure_of,
+    record_text,
+    user_traceback,
+)
 from disco_engine.worker.slot.limits import MemoryLimit
 from disco_engine.worker.slot.output import TaskOutput
 from disco_engine.worker.slot.stdio import Printer
@@ -120,7 +125,14 @@ class Slot:
             trouble = self._out_of_memory(error, context)
         except BaseException as error:
             planning = task.HasField("plan")
-            trouble = _Trouble(failure_of(error, record=context.current_record, planning=planning))
+            trouble = _Trouble(
+                failure_of(
+                    error,
+                    record=context.current_record,
+                    input=_only_input(task.run),
+                    planning=planning,
+                )
+            )
         if context.source_failure is not None:
             # Whatever came of it, even success: the program has seen less than there was.
             fit = trouble is None or trouble.fit
@@ -184,10 +196,16 @@ class Slot:
             message=message,
             traceback=text,
             record=record_text(context.current_record),
+            input=_only_input(context.assignment.run),
         )
         # What is left of the heap, and of a message that was being received, is anybody's guess, so
         # this process ends and the next attempt gets a new one.
         return _Trouble(failure, fit=False)
+
+
+def _only_input(run: coordinator_pb2.StageTask) -> str:
+    """Return the URL that a task reads; empty if it reads several, or what other tasks wrote."""
+    return run.inputs[0].urls[0][:RECORD_CHARACTERS] if len(run.inputs) == 1 else ""
 
 
 def _call_loader(code: job_pb2.JobCode) -> Program:

@@ -317,6 +317,8 @@ def test_quiet_still_tells_why_a_job_failed(cli: Cli) -> None:
         (("count.py", "--colour"), "No such option"),
         (("count.py",), "Error: no input: give INPUT arguments, or the job an input of its own"),
         (("count.py", "text.txt", ""), "Error: INPUT 2 is empty: expected a path or URL"),
+        (("count.py", "text.txt", "--output", ""), "Error: --output is empty: expected a"),
+        (("count.py", "text.txt", "--workers", "100000"), "this machine takes at most"),
         (("", "text.txt"), "Error: JOB is empty; expected a manifest"),
         (("empty.py",), "Error: input 1 is empty: it must be a URL or path"),
         (("pipeline.py", "--partitions", "3"), "unknown parameter 'partitions'"),

@@ -258,6 +258,13 @@ def test_a_run_without_workers_or_services_is_refused(argument: str) -> None:
         LocalEngine(spec(), **{argument: 0})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("argument", ["workers", "slots", "partition_services"])
+def test_a_run_of_more_processes_than_the_machine_can_bear_is_refused(argument: str) -> None:
+    """A typo of --workers 100000 once kept a machine from answering for ten minutes."""
+    with pytest.raises(ValueError, match="00000.*this machine takes at most"):
+        LocalEngine(spec(), **{argument: 100_000})  # type: ignore[arg-type]
+
+
 def test_a_forked_process_that_exits_does_not_end_the_run() -> None:
     program = (
         "import os, sys\n"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from disco.core import Disco, result_iterator
+    from disco.error import DiscoError, JobError
     from disco.job import Job
     from disco.worker.params import Params
     from disco.worker.pipeline.worker import (
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Disco",
+    "DiscoError",
     "Job",
+    "JobError",
     "Params",
     "Stage",
     "group_all",
@@ -38,7 +41,9 @@ __all__ = [
 
 _HOMES = {
     "Disco": "disco.core",
+    "DiscoError": "disco.error",
     "Job": "disco.job",
+    "JobError": "disco.error",
     "Params": "disco.worker.params",
     "result_iterator": "disco.core",
 }

@@ -68,10 +68,9 @@ class Disco:
         workers = _count(worker.getitem("workers", job, jobargs), "workers", _cores())
         slots = _count(worker.getitem("slots", job, jobargs), "slots", 1)
         owner = worker.getitem("owner", job, jobargs) or self.settings["DISCO_JOB_OWNER"]
-        engine = LocalEngine(spec, workers=workers, slots=slots)
         try:
-            engine.start()
-        except OSError as error:
+            engine = LocalEngine(spec, workers=workers, slots=slots).start()
+        except (OSError, ValueError) as error:
             raise DiscoError(f"cannot start the local engine: {error}") from error
         run = session.Run(
             name=spec.name, spec=spec, engine=engine, owner=owner, workers=workers, slots=slots

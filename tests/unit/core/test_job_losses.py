@@ -240,7 +240,8 @@ def test_a_stage_that_groups_by_node_starts_over_when_its_input_is_made_again() 
     (again,) = only(actions, Assign)
     assert again.id == AttemptId(1, 0, 1, 2)
     (third,) = only(job.finish(again, 0, 1), Assign)
-    assert (third.group, third.id.attempt) == (Group(node=N1), 2)
+    assert (third.group.node, third.id.attempt) == (N1, 2)
+    assert third.group.arrangement != done.group.arrangement
     assert [source.expected for source in third.sources] == [Totals(2, 4, 60)] * 2
 
 
@@ -400,15 +401,27 @@ def test_nothing_is_adopted_under_a_plan_that_is_made_anew() -> None:
     assert job.states(1) == ["ready", "ready"]
 
 
-def test_tasks_grouped_by_node_are_not_adopted_if_their_input_was_made_again() -> None:
-    job = Job(epoch=2)
+def test_tasks_grouped_by_node_are_adopted_unless_their_input_was_made_again() -> None:
+    """A task of the same node, but of another arrangement, has read something else.
+
+    It was found by the random test: a service came back with what it had read before an output
+    moved, to a new coordinator, which adopted it beside the task that read the moved output.
+    """
+    first = Job()
+    second = second_stage(first, Grouping.GROUP_NODE)
     plan = plan_of(Grouping.SPLIT, Grouping.GROUP_NODE)
-    stale = sealed(2, 0, Group(node=N0), 0)
-    job.attach(PS0, sealed(1, 0, Group(origin=0), 3), stale, plan=plan)
+    ones = [sealed(1, task, Group(origin=task), 0, 1) for task in (0, 1)]
+    old = sealed(2, 0, second[W0].group, 4)
+    job = Job(epoch=2)
+    job.attach(PS0, ones[0], old, plan=plan)
+    job.attach(PS1, ones[1], plan=plan)
+    assert job.states(2) == ["done", "ready"]
+    job = Job(epoch=2)
+    job.attach(PS0, ones[0], old, plan=plan)
     job.attach(PS1, plan=plan)  # it has lost what task 1 left
     (again,) = only(job.join(W0, N0, 1), Assign)
     assert again.id == AttemptId(1, 1, 2, 1)
-    assert stale.id in {drop.id for drop in only(job.finish(again, 3), Drop)}
+    assert old.id in {drop.id for drop in only(job.finish(again, 0, 1), Drop)}
 
 
 def test_services_with_different_plans_fail_the_job() -> None:

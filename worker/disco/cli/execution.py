@@ -14,7 +14,7 @@ from disco.cli.display import display_for
 from disco.cli.ending import Ending
 from disco.cli.interrupts import Interrupts
 from disco.cli.preparation import prepare
-from disco.cli.request import RunRequest
+from disco.cli.request import RunRequest, WrongUseError
 from disco.core import result_iterator
 from disco.error import DataError
 from disco.v1 import coordinator_pb2
@@ -46,6 +46,8 @@ def execute(request: RunRequest) -> int:
             partition_services=prepared.partition_services,
             keep_logs=request.keep_logs,
         )
+    except ValueError as error:
+        raise WrongUseError(str(error)) from error
     except OSError as error:
         return Ending(request, prepared.spec).broken(f"cannot be started: {error}")
     run = session.Run(

@@ -99,6 +99,8 @@ def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> R
             fields["jobargs"] = {**fields.get("jobargs", {}), name: value}
         else:
             fields[name] = value
+    if fields.get("jobargs", {}).get("output") == "":
+        raise WrongUseError("--output is empty: expected a directory or URL")
     if "format" in fields.get("jobargs", {}) and "output" not in fields["jobargs"]:
         raise WrongUseError("--format says how to write files: it needs --output, too")
     return RunRequest(**fields)

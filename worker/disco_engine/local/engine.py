@@ -27,6 +27,7 @@ from disco_engine.rpc import TOKEN_VARIABLE
 
 log = logging.getLogger(__name__)
 
+_SLOTS_PER_CORE = 32  # more would start for minutes, and then only slow each other down
 _CANCEL_PATIENCE_S = 5.0
 _FINISH_PATIENCE_S = 10.0  # for workers that the coordinator has told to finish
 _OVER_PATIENCE_S = 2.0
@@ -50,6 +51,7 @@ class LocalEngine:
         keep_logs: ``close`` leaves the processes' logs. (After an EngineError it always does.)
 
     Raises:
+        ValueError: A number is less than 1, or more than this machine can take.
         OSError: The directory or a port cannot be had.
     """
 
@@ -68,6 +70,12 @@ class LocalEngine:
         for name, number in numbers.items():
             if number < 1:
                 raise ValueError(f"{name} is {number}: a local run needs at least 1")
+        most = _SLOTS_PER_CORE * max(2, os.cpu_count() or 1)
+        if max(workers * slots, partition_services) > most:
+            raise ValueError(
+                f"workers x slots is {workers * slots}, and partition services are"
+                f" {partition_services}: this machine takes at most {most} of either"
+            )
         self._owner = os.getpid()
         self._spec = spec
         self._workers = workers

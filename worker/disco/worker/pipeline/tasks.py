@@ -95,7 +95,7 @@ class StageTasks:
     def run(self, context: TaskContext, params: Any) -> None:
         """Run one task."""
         stage = self._stage
-        label, node, _ = context.group
+        label, node = context.group.label, context.group.node
         group = (label or 0, node or "")
         stage.taskinfo = TaskInfo(context.job_name, context.node, stage.name, group, group[0])
         interface = TaskInterface(context, self._output_chain, params)

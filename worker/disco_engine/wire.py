@@ -109,7 +109,9 @@ def labels_from_wire(messages: Iterable[common_pb2.LabelTotals]) -> dict[Label, 
 
 def group_to_wire(group: Group) -> common_pb2.Group:
     """Return the message for *group*; None becomes an unset field."""
-    return common_pb2.Group(label=group.label, node=group.node, origin=group.origin)
+    return common_pb2.Group(
+        label=group.label, node=group.node, origin=group.origin, arrangement=group.arrangement
+    )
 
 
 def group_from_wire(message: common_pb2.Group) -> Group:
@@ -118,6 +120,7 @@ def group_from_wire(message: common_pb2.Group) -> Group:
         message.label if message.HasField("label") else None,
         NodeName(message.node) if message.HasField("node") else None,
         message.origin if message.HasField("origin") else None,
+        message.arrangement if message.HasField("arrangement") else None,
     )
 
 

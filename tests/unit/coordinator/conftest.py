@@ -20,6 +20,7 @@ from disco.v1 import (
     partition_pb2,
     partition_pb2_grpc,
 )
+from disco_engine.coordinator import link
 from disco_engine.coordinator.job_run import run_job
 from disco_engine.core.events import Action, Event, JobPhase, ResultPart, StageCounts
 from disco_engine.core.model import AttemptId, ServiceId
@@ -395,6 +396,12 @@ async def start_service() -> AsyncIterator[Callable[[str], Awaitable[FakePartiti
             return service
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+def checked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what the coordinator notices when it next looks at a service be noticed soon."""
+    monkeypatch.setattr(link, "CHECK_INTERVAL_S", 0.2)
 
 
 @pytest_asyncio.fixture

@@ -297,6 +297,15 @@ def test_a_service_that_forgot_a_seal_has_its_task_run_again() -> None:
     assert first[W0].id in {drop.id for drop in only(actions, Drop)}
 
 
+def test_a_service_that_has_something_else_than_was_sealed_has_its_task_run_again() -> None:
+    job = Job()
+    first = job.planned(plan_of(Grouping.SPLIT))
+    job.finish(first[W0], 0)
+    actions = job.attach(PS0, sealed(1, 0, Group(origin=0), 1), plan=plan_of(Grouping.SPLIT))
+    assert first[W0].id in {drop.id for drop in only(actions, Drop)}
+    assert job.states(1)[0] != "done"
+
+
 def test_a_seal_without_data_that_was_forgotten_is_only_written_again() -> None:
     job = Job()
     first = job.planned(plan_of(Grouping.SPLIT))

@@ -180,6 +180,7 @@ async def test_a_disk_that_is_full_now_and_then_changes_nothing_for_readers(
 async def test_what_is_sealed_is_soon_on_disk_without_anybody_asking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "_COMMIT_AFTER_S", 0.05)
     who, blocks = AttemptId(1, 0, 1, 1), [(0, 1, b"frame")]
     async with opened(tmp_path, memory_bytes=1000) as store:
         await store.attach(JOB, 1)

@@ -278,12 +278,9 @@ class JobRun:
         attempt = item.output.id
         if stage.work is not Work.RUN or attempt in self._dropped:
             return False
-        if stage.groups[attempt.task] != item.group:
-            return False
-        if attempt.epoch == self.epoch:
-            # Not of an earlier planning of the stage: its group may have meant something else.
-            return attempt.attempt > stage.floor
-        return self._plan_adopted and not stage.regrouped
+        # What an earlier coordinator did is worth nothing under another plan than its own.
+        same_plan = self._plan_adopted or attempt.epoch == self.epoch
+        return same_plan and stage.groups[attempt.task] == item.group
 
     def lose(self, stage: StageRun, attempt: AttemptId, reason: str) -> None:
         """Give up an attempt that ran or was being sealed."""
@@ -313,7 +310,7 @@ class JobRun:
 
     def start_planning(self) -> None:
         """Let a worker make the plan."""
-        self.stages[0].plan(self.epoch)
+        self.stages[0].plan()
         self.stages[0].open_inputs(renewed=False)
         self.wake_all = True
 
@@ -339,7 +336,7 @@ class JobRun:
         self._advance(self.stages[1])
 
     def _plan_stage(self, stage: StageRun) -> None:
-        stage.plan(self.epoch)
+        stage.plan()
         self.announce("stage-started", f"{len(stage.tasks)} tasks", stage=stage)
         for item in self.inventory.take(stage.number):
             self._adopt(item)

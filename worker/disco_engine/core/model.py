@@ -125,11 +125,14 @@ class Group(NamedTuple):
         node: The node all of its inputs are on.
         origin: The task of the stage before that it reads (SPLIT), or the index of the job's input
             (first stage).
+        arrangement: Fingerprint of the outputs that were grouped by node, here or in an earlier
+            stage, and of where they were: an attempt of another arrangement read something else.
     """
 
     label: Label | None = None
     node: NodeName | None = None
     origin: int | None = None
+    arrangement: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

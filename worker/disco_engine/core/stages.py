@@ -5,6 +5,7 @@ counters and the queue in agreement with them.
 """
 
 from collections.abc import Iterable
+from zlib import crc32
 
 from disco_engine.core import label_table
 from disco_engine.core.events import StageCounts, Work
@@ -66,8 +67,8 @@ class StageRun:
         sort_output: The next stage wants sorted blocks.
         write_output: Its records go to the job's output; nothing is pushed.
         planned: Its tasks are known.
-        regrouped: Its tasks are not those that an earlier coordinator had, even if their groups
-            look the same: an output that is grouped by node, here or before, was made again.
+        arrangement: Part of every task's group (see Group): which outputs, on which nodes, were
+            grouped by node, here or before. None: nothing was.
         open: Its inputs are complete, so its tasks may run.
         groups: What each task is about.
         tasks: As many as groups.
@@ -111,7 +112,7 @@ class StageRun:
 
     def _empty(self) -> None:
         self.planned = False
-        self.regrouped = False
+        self.arrangement: int | None = None
         self.open = False
         self.groups: list[Group] = []
         self.tasks: list[Task] = []
@@ -148,15 +149,17 @@ class StageRun:
             return groups_of_inputs(self.grouping, self._inputs)
         read = self.before.outputs
         tables = (task.output.table if task.output else b"" for task in self.before.tasks)
-        return groups_of_outputs(self.grouping, read.held, read.homes, tables)
+        groups = groups_of_outputs(self.grouping, read.held, read.homes, tables)
+        if self.arrangement is None:
+            return groups
+        return [group._replace(arrangement=self.arrangement) for group in groups]
 
-    def plan(self, epoch: int) -> None:
+    def plan(self) -> None:
         """Make the stage's tasks; they wait."""
         self.planned = True
-        before = self.before
-        self.regrouped = before is not None and (
-            before.regrouped or (self.grouping in NODE_GROUPINGS and not before.only_older(epoch))
-        )
+        if self.before is not None:
+            by_node = self.grouping in NODE_GROUPINGS
+            self.arrangement = self.before.fingerprint() if by_node else self.before.arrangement
         self._add_tasks(self.wanted_groups())
         if self.before is None and self.grouping is not Grouping.SPLIT:
             self._inputs_by_group = inputs_by_group(self.grouping, self._inputs)
@@ -313,9 +316,14 @@ class StageRun:
         self._bytes_in -= output.bytes_in
         return self.apply(index, event)
 
-    def only_older(self, epoch: int) -> bool:
-        """Return whether every task was done by an earlier coordinator than that of *epoch*."""
-        return all(self._output(index).id.epoch < epoch for index in range(len(self.tasks)))
+    def fingerprint(self) -> int:
+        """Return a number that is another if other attempts are sealed, or on other nodes."""
+        fingerprint = self.arrangement or 0
+        for _, output in self.done_outputs():
+            if output.table:
+                where = f"{tuple(output.id)} {self.outputs.homes[output.service]}"
+                fingerprint = crc32(where.encode(), fingerprint)
+        return fingerprint
 
     def needed_of(self, before: "StageRun") -> list[int]:
         """Return which missing outputs of *before* this stage's unfinished tasks read."""

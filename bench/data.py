@@ -15,7 +15,7 @@ _ROOTS = (
     "/usr/lib/python3",
     "/usr/local",
     "/usr/lib",
-    "/root/.pyenv",
+    str(Path.home() / ".pyenv"),
 )
 _SUFFIXES = frozenset(
     [

@@ -261,7 +261,7 @@ def test_a_run_without_workers_or_services_is_refused(argument: str) -> None:
 @pytest.mark.parametrize("argument", ["workers", "slots", "partition_services"])
 def test_a_run_of_more_processes_than_the_machine_can_bear_is_refused(argument: str) -> None:
     """A typo of --workers 100000 once kept a machine from answering for ten minutes."""
-    with pytest.raises(ValueError, match="00000.*this machine takes at most"):
+    with pytest.raises(ValueError, match=r"00000.*this machine takes at most"):
         LocalEngine(spec(), **{argument: 100_000})  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ import pytest
 from disco_engine import wire
 from disco_engine.core.ledger import AttemptState, Verdict
 from disco_engine.core.model import AttemptId, Group, Layout, Totals
+from disco_engine.partition import writer
 from disco_engine.partition.intake import Intake, Outcome, Output
 from disco_engine.partition.reader import Selection, read
 from disco_engine.partition.recovery import recover

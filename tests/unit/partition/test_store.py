@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from disco_engine import wire
-from disco_engine.core.ledger import AttemptState, Verdict
+from disco_engine.core.ledger import AttemptState, StaleEpochError, Verdict
 from disco_engine.core.model import AttemptId, Group, Layout, Totals
 from disco_engine.partition import writer
 from disco_engine.partition.intake import Intake, Outcome, Output
@@ -146,6 +146,19 @@ async def test_readers_find_what_was_sealed_whatever_happens_in_between(
             if draw.random() < 0.5:
                 await store.writer.commit()
             await checked.fetch()
+
+
+async def test_of_two_coordinators_with_the_same_epoch_only_the_first_has_it(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path, memory_bytes=1000) as store:
+        await store.attach(JOB, 1, "first")
+        await store.attach(JOB, 1, "first")
+        with pytest.raises(StaleEpochError):
+            await store.attach(JOB, 1, "second")
+        await store.attach(JOB, 2, "second")
+        with pytest.raises(StaleEpochError):
+            await store.attach(JOB, 1, "first")
 
 
 @pytest.mark.parametrize("seed", range(5))

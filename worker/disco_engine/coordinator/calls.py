@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -22,6 +23,7 @@ _AttachCall: TypeAlias = (
 CALL_DEADLINE_S = 5.0
 PLAN_DEADLINE_S = 30.0  # up to 64 MiB, flushed to disk
 
+_THIS_PROCESS = uuid4().hex  # tells apart coordinators that chose the same epoch
 _FENCED = frozenset({grpc.StatusCode.FAILED_PRECONDITION})
 _HOPELESS = frozenset(
     {
@@ -145,7 +147,9 @@ class PartitionCalls:
         )
 
     def _attach(self, *, epoch: int) -> _AttachCall:
-        request = partition_pb2.AttachRequest(job_uid=self._job_uid, epoch=epoch)
+        request = partition_pb2.AttachRequest(
+            job_uid=self._job_uid, epoch=epoch, coordinator=_THIS_PROCESS
+        )
         return self._stub.Attach(request, metadata=self._credentials)
 
     async def _next(self, call: _AttachCall) -> partition_pb2.AttachReply | None:

@@ -75,7 +75,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         """Make an epoch the newest, tell the state and, unless the epoch is 0, what is sealed."""
         store = self._store
         async with _refusals(context):
-            await store.attach(request.job_uid, request.epoch)
+            await store.attach(request.job_uid, request.epoch, request.coordinator)
             yield partition_pb2.AttachReply(
                 state=partition_pb2.ServiceState(
                     service_id=self._service_id,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from disco.v1 import partition_pb2
 from disco_engine import wire
-from disco_engine.core.ledger import AttemptState, Ledger, Verdict
+from disco_engine.core.ledger import AttemptState, Ledger, StaleEpochError, Verdict
 from disco_engine.core.model import AttemptId, Group, Label, Layout, Totals
 from disco_engine.partition.budget import ByteBudget
 from disco_engine.partition.journal import (
@@ -92,6 +92,7 @@ class Store:
         self.directory = holdings.directory
         self.journal = holdings.journal
         self.ledger = holdings.ledger
+        self._coordinator = ""  # who has the epoch; nobody has said since the start
         self.stages = holdings.stages
         self.plan = holdings.plan
         self.next_seal = 1
@@ -121,8 +122,10 @@ class Store:
             raise ValueError(f"stage {number} is laid out {stage.layout}, not {layout}")
         return stage
 
-    async def attach(self, job_uid: str, epoch: int) -> None:
+    async def attach(self, job_uid: str, epoch: int, coordinator: str = "") -> None:
         """Make *epoch* the newest, unless it is 0, and remember it and all that is sealed on disk.
+
+        Of two coordinators that chose the same epoch, the one that attached first has it.
 
         Raises:
             WrongJobError, StaleEpochError: The caller has no business here.
@@ -131,6 +134,9 @@ class Store:
         self.ledger.check_caller(job_uid, epoch or None)
         if epoch == 0:
             return
+        if epoch == self.ledger.epoch and self._coordinator not in ("", coordinator):
+            raise StaleEpochError(epoch, self.ledger.epoch)
+        self._coordinator = coordinator
         if epoch > self.ledger.epoch:
             discarded = self.ledger.attach(epoch)
             self._remember(epoch_entry(epoch))

@@ -1,4 +1,4 @@
-from disco.cli.wording import decisive_failure, failure_lines
+from disco.cli.wording import decisive_failure, event_lines, failure_lines
 from disco.v1 import common_pb2, coordinator_pb2
 
 
@@ -58,3 +58,8 @@ def test_a_job_that_failed_without_a_failed_attempt_has_its_message_only() -> No
 
     assert list(failure_lines(progress)) == ["the deadline has passed"]
     assert decisive_failure(progress) is None
+
+
+def test_what_a_job_prints_cannot_clear_the_screen() -> None:
+    event = coordinator_pb2.JobEvent(kind="output", stage_name="map", text="a\tb\x1b[2J\x00\nc")
+    assert list(event_lines(event)) == ["map:0 | a\tb\\x1b[2J\\x00", "map:0 | c"]

@@ -27,6 +27,16 @@ _REMEDIES = {
 }
 
 
+_ESCAPED = {
+    number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160)) if chr(number) != "\t"
+}
+
+
+def printable(text: str) -> str:
+    """Return *text* with control characters escaped: what a job prints must not move the cursor."""
+    return text.translate(_ESCAPED)
+
+
 def rate_text(stage: coordinator_pb2.StageProgress, now_s: float) -> str:
     """Return how fast *stage* reads: "31.2 MB/s", or records if it reads no bytes, or nothing.
 
@@ -102,9 +112,9 @@ def event_lines(event: coordinator_pb2.JobEvent) -> Iterator[str]:
     if event.kind == "output":
         who = task_name(event.stage_name, event.attempt)
         for line in event.text.splitlines():
-            yield f"{who} | {line}"
+            yield f"{who} | {printable(line)}"
     elif event.kind == "status":
-        yield f"{task_name(event.stage_name, event.attempt)}: {event.text}"
+        yield f"{task_name(event.stage_name, event.attempt)}: {printable(event.text)}"
     elif event.kind in WARNINGS:
         yield event.text
 

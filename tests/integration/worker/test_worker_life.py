@@ -183,7 +183,9 @@ async def test_a_queued_attempt_that_is_cancelled_never_runs(bench: Bench, do: D
     cancelled, last = (coordinator.task(inputs=do("pid")) for _ in range(2))
     coordinator.assign(first, cancelled, last)
     await runs(coordinator, first)
+    before = coordinator.credit
     coordinator.cancel(cancelled)
+    await coordinator.until(lambda: coordinator.credit > before)  # its place is free again
     done.touch()
     await coordinator.report_of(last)
     assert attempt_from_wire(cancelled.attempt) not in coordinator.reports

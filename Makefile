@@ -1,8 +1,12 @@
-# Everything a fresh machine needs is Python 3.11 or later with `venv`, and make.
+# Everything a fresh machine needs is Python 3.11 or later with `venv`, and make; for a cluster of its
+# own also root on Linux, and Go 1.26 or later once.
 #
 #   make run      count the words of the King James Bible
 #   make test     run the tests             make lint   check style, types and imports
 #   make bench    compare with peers        make clean  remove what the others made
+#   make image    build the container image
+#   make crd      write the resource definition and its reference from the manifest's model
+#   make test-cluster                       start a Kubernetes cluster here and run its tests
 #
 # Each creates .venv on first use and is quick the second time.
 
@@ -11,10 +15,11 @@ BIN := .venv/bin
 DEPENDENCIES := .venv/.dependencies
 INSTALLED := .venv/.installed
 PROTOS := $(wildcard proto/disco/v1/*.proto)
+IMAGE ?= localhost/disco:dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench lock clean
+.PHONY: help run test test-cluster lint bench image crd lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -33,7 +38,16 @@ run: $(INSTALLED)
 	@echo '  $(BIN)/disco run --help'
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(TEST)
+	$(BIN)/python -m pytest $(or $(TEST),--ignore=tests/cluster)
+ifndef TEST
+	@why=$$($(BIN)/python tests/cluster/possible.py) \
+		&& echo 'Left out: the tests on a real cluster; run `make test-cluster` for them.' \
+		|| echo "Left out: the tests on a real cluster, which cannot run here: $$why."
+endif
+
+# TEST=… as above; KEEP=1 leaves the cluster up.
+test-cluster: $(INSTALLED)
+	tests/cluster/run $(TEST)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -44,12 +58,23 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python bench/run.py
 
+image:
+	@tool=$$(for tool in docker podman; do $$tool info >/dev/null 2>&1 && echo $$tool && break; done); \
+	if [ -n "$$tool" ]; then set -x; $$tool build --tag $(IMAGE) .; \
+	else set -x; tests/cluster/kube/kube image build --tag $(IMAGE) .; fi
+
+crd: $(INSTALLED)
+	$(BIN)/python -m disco_operator.crd .
+
 # Pin the newest versions that pyproject.toml allows.
 lock: $(INSTALLED)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra http --extra parquet --universal \
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra http --extra parquet --extra operator --universal \
 		--generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command 'make lock' --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra http --extra operator --universal \
+		--constraint requirements.lock --generate-hashes --no-emit-index-url --quiet \
+		--custom-compile-command 'make lock' --output-file requirements-image.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis bench/results

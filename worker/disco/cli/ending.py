@@ -13,8 +13,8 @@ import click
 from disco.cli import wording
 from disco.cli.display import JsonDisplay
 from disco.cli.plain_messages import plain
-from disco.cli.quantities import count_text, duration_text
 from disco.cli.request import RunRequest
+from disco.manifest.quantities import count_text, duration_text
 from disco.v1 import coordinator_pb2, job_pb2
 
 _SUCCEEDED = coordinator_pb2.JOB_PHASE_SUCCEEDED

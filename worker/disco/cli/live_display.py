@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from disco.cli import wording
-from disco.cli.quantities import duration_text
+from disco.manifest.quantities import duration_text
 from disco.v1 import coordinator_pb2
 
 _REDRAWS_PER_S = 8

@@ -2,12 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from disco.cli.jobfile import JobNotFoundError, JobReference, load_job
 from disco.cli.request import RunRequest, WrongUseError
@@ -15,7 +13,7 @@ from disco.error import DiscoError
 from disco.submission import job_spec
 from disco.v1 import job_pb2
 from disco.worker.base import Worker
-from disco.worker.params import Params
+from disco.worker.params import merged_params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,7 @@ def prepare(request: RunRequest) -> Prepared:
                 jobargs["input"] = list(request.inputs)
             if request.params:
                 own = worker.getitem("params", job, {})
-                jobargs["params"] = _merged(own, request.params)
+                jobargs["params"] = merged_params(own, request.params)
             spec = job_spec(
                 job,
                 jobargs,
@@ -64,21 +62,6 @@ def prepare(request: RunRequest) -> Prepared:
         raise WrongUseError(str(error)) from error
 
 
-def _merged(own: Any, given: Mapping[str, Any]) -> Any:
-    """Return the job's params with those of the command line in their place."""
-    if isinstance(own, Mapping):
-        return {**own, **given}
-    if not isinstance(own, Params):
-        raise WrongUseError(
-            f"--param: the job's params are a {type(own).__name__}; they can be set one by one only"
-            " if they are Params or a dictionary"
-        )
-    merged = copy(own)
-    for name, value in given.items():
-        setattr(merged, name, value)
-    return merged
-
-
 def _cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -92,10 +75,6 @@ def _code_of(request: RunRequest) -> Iterator[JobReference]:
     if request.inline_code is None:
         yield request.job
         return
-    if "." in request.job.module:
-        raise WrongUseError(
-            f"spec.job: inline code is one module, so its name cannot be {request.job.module}"
-        )
     with tempfile.TemporaryDirectory(prefix="disco-code-") as directory:
         Path(directory, f"{request.job.module}.py").write_text(request.inline_code)
         yield replace(request.job, directory=Path(directory))

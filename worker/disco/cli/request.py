@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from disco.cli.jobfile import JobNotFoundError, JobReference, parse_reference
 
 if TYPE_CHECKING:
-    from disco.cli.manifest import Manifest
+    from disco.manifest import Manifest
 
 _MANIFEST_SUFFIXES = frozenset({".yaml", ".yml"})
 
@@ -108,7 +108,7 @@ def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> R
 
 def _manifest_fields(path: Path) -> dict[str, Any]:
     """Return the fields of a request that the manifest at *path* sets."""
-    from disco.cli.manifest import ManifestError, read_manifest  # pydantic is slow to import
+    from disco.manifest import ManifestError, read_manifest  # pydantic is slow to import
 
     try:
         manifest = read_manifest(path)

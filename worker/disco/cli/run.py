@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from disco.cli.quantities import DURATION_EXPECTED, SIZE_EXPECTED, duration_s, size_bytes
+from disco.manifest.quantities import DURATION_EXPECTED, SIZE_EXPECTED, duration_s, size_bytes
 
 FORMATS = ("text", "jsonl", "csv", "parquet", "pickle")
 DEFAULT_HEAD = 20

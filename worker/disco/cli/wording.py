@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from disco.cli.quantities import count_text, duration_text, size_text
+from disco.manifest.quantities import count_text, duration_text, size_text
 from disco.v1 import common_pb2, coordinator_pb2
 
 WARNINGS = frozenset(

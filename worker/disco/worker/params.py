@@ -1,9 +1,13 @@
 """What a job hands to all of its functions, and each task's own copy of it."""
 
 import pickle
+from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+
+from disco.error import DiscoError
 
 
 class Params:
@@ -25,6 +29,25 @@ class Params:
         return isinstance(other, Params) and self.__dict__ == other.__dict__
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def merged_params(own: Any, given: Mapping[str, Any]) -> Any:
+    """Return a job's params with those *given* in their place; *own* stays as it is.
+
+    Raises:
+        DiscoError: *own* has no named values.
+    """
+    if isinstance(own, Mapping):
+        return {**own, **given}
+    if not isinstance(own, Params):
+        raise DiscoError(
+            f"the job's params are of type {type(own).__name__}: they can be set one by one only if"
+            " they are Params or a dictionary"
+        )
+    merged = copy(own)
+    for name, value in given.items():
+        setattr(merged, name, value)
+    return merged
 
 
 class ParamsCopies:

@@ -1,6 +1,6 @@
 import pytest
 
-from disco.cli.quantities import count_text, duration_s, duration_text, size_bytes, size_text
+from disco.manifest.quantities import count_text, duration_s, duration_text, size_bytes, size_text
 
 
 @pytest.mark.parametrize(

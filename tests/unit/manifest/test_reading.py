@@ -3,7 +3,7 @@ from textwrap import dedent
 
 import pytest
 
-from disco.cli.manifest import Manifest, ManifestError, read_manifest
+from disco.manifest import Manifest, ManifestError, read_manifest
 
 HEAD = """\
 apiVersion: discoproject.org/v1alpha1
@@ -196,13 +196,13 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(path: Path) -> N
     ) == [
         'job.yaml:1: apiVersion: expected "discoproject.org/v1alpha1", found "discoproject.org/v1"',
         'job.yaml:2: kind: expected "DiscoJob", found "Job"',
-        "job.yaml:4: metadata.name: expected a name of at most 52 lower-case letters, digits and"
-        ' dashes, found "Word_Count"',
+        "job.yaml:4: metadata.name: expected a letter and at most 44 more lower-case letters,"
+        ' digits and dashes, found "Word_Count"',
         'job.yaml:6: spec.job: expected "module:attribute", such as "wordcount:WordCount", found'
         ' "words"',
         'job.yaml:8: spec.workers.slots: expected an integer of at least 1, found "two"',
         "job.yaml:9: spec.workers.resources.limits.memory: expected a quantity such as 500m, 2 or"
-        ' 512Mi, found "lots"',
+        ' 512Mi (fractions in quotes: "0.5"), found "lots"',
         "job.yaml:10: spec.retries.maxAttempts: expected an integer of at least 1, found 0",
     ]
 

@@ -1,0 +1,396 @@
+"""The DiscoJob manifest as values: every field that ``kubectl apply`` and ``disco run`` accept.
+
+Only shapes and types; ``disco.manifest.parsing`` words the errors. The custom resource definition
+is generated from here: the docstrings of the fields are what ``kubectl explain`` shows.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from disco.manifest.fields import (
+    ClaimSpec,
+    Count,
+    CountOrZero,
+    Factor,
+    Flag,
+    JobPath,
+    KubernetesObject,
+    Many,
+    Model,
+    Name,
+    ObjectName,
+    OutputFormat,
+    PullPolicy,
+    Quantity,
+    Requirement,
+    Seconds,
+    Sha256,
+    Share,
+    SizeBytes,
+    SourceText,
+    Text,
+    Urls,
+    expected,
+)
+
+API_VERSION = "discoproject.org/v1alpha1"
+KIND = "DiscoJob"
+
+
+class NamedObject(Model):
+    """A reference to a Kubernetes object in the job's namespace."""
+
+    name: Name
+    """Name of the object, in the job's namespace."""
+
+
+class ArchiveCode(Model):
+    """Code fetched from a URL."""
+
+    url: Text
+    """Where the .zip or .tar.gz is: any URL that fsspec knows and the pods can reach."""
+    sha256: Sha256
+    """Checksum of the archive: code is never run unchecked."""
+
+
+class Code(Model):
+    """Where the job's modules come from; exactly one of the fields. Without any: the image."""
+
+    config_map: NamedObject | None = None
+    """A ConfigMap whose keys are file names, such as ``wordcount.py``. It is read once, when the
+    job starts: later changes to it have no effect."""
+    inline: SourceText | None = None
+    """The text of the one module that ``job`` names, whose name then has no dots; for small
+    jobs."""
+    archive: ArchiveCode | None = None
+    """An archive that each worker pod downloads, checks and unpacks before it starts."""
+    secret: NamedObject | None = None
+    """A Secret that a submission made, with the pickled job under the key ``code.pb``."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Code":
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise PydanticCustomError(
+                "sources",
+                "expected exactly one of configMap, inline, archive and secret, found {found}",
+                {"found": " and ".join(given).replace("config_map", "configMap") or "none"},
+            )
+        return self
+
+
+class EnvironmentVariable(Model):
+    """One environment variable."""
+
+    name: Name
+    """Name of the variable."""
+    value: (
+        Annotated[str, Field(max_length=131_072), expected("a text (numbers need quotes here)")]
+        | None
+    ) = None
+    """Its value, a text: numbers need quotes."""
+    value_from: KubernetesObject | None = None
+    """Where its value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or
+    resourceFieldRef."""
+
+    @model_validator(mode="after")
+    def _one_value(self) -> "EnvironmentVariable":
+        if self.value is not None and self.value_from is not None:
+            raise PydanticCustomError("value", "expected value or valueFrom, but not both", {})
+        return self
+
+
+class Resources(Model):
+    """CPU and memory of one container."""
+
+    requests: dict[str, Quantity] = Field(default_factory=dict)
+    """What the scheduler reserves, for instance ``cpu: 500m`` and ``memory: 1Gi``."""
+    limits: dict[str, Quantity] = Field(default_factory=dict)
+    """What the container may use at most, for instance ``memory: 2Gi``."""
+    claims: Many[KubernetesObject] = ()
+    """Claims of dynamic resources, as in a container."""
+
+
+class PodSettings(Model):
+    """What pods of every role may be given."""
+
+    resources: Resources | None = None
+    """CPU and memory of one pod. Unset: small requests and no limits."""
+    env: Many[EnvironmentVariable] = ()
+    """Environment variables of the container."""
+    env_from: Many[KubernetesObject] = ()
+    """ConfigMaps and Secrets whose keys become environment variables, as in a container."""
+    volumes: Many[KubernetesObject] = ()
+    """Volumes, as in a pod."""
+    volume_mounts: Many[KubernetesObject] = ()
+    """Where the volumes appear, as in a container."""
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict)
+    """Labels that a node must have."""
+    tolerations: Many[KubernetesObject] = ()
+    """Taints of nodes that the pods tolerate, as in a pod."""
+    affinity: KubernetesObject | None = None
+    """Node and pod affinity, as in a pod."""
+    topology_spread_constraints: Many[KubernetesObject] = ()
+    """How to spread the pods over nodes and zones, as in a pod."""
+    priority_class_name: Name | None = None
+    """PriorityClass of the pods."""
+    scheduler_name: Name | None = None
+    """Scheduler of the pods. Unset: Kubernetes' own."""
+    runtime_class_name: Name | None = None
+    """RuntimeClass of the pods, for instance one that sandboxes them."""
+    service_account_name: Name | None = None
+    """ServiceAccount of the pods. No pod gets a token for the Kubernetes API from it."""
+    pod_template: KubernetesObject | None = None
+    """Overlay for everything else: metadata and spec of a pod template, merged last, over what
+    the operator makes."""
+
+
+class Workers(PodSettings):
+    """The pods (or, locally, processes) that run a stage's tasks."""
+
+    replicas: Count | None = None
+    """How many pods; not together with min and max. May change while the job runs. Unset, and
+    without min and max: 2 on a cluster, one for each core on a laptop."""
+    min: CountOrZero | None = None
+    """At least this many pods while there is work, however few tasks wait. May change while the
+    job runs."""
+    max: Count | None = None
+    """At most this many pods, however many tasks wait. May change while the job runs."""
+    slots: Count | None = None
+    """Tasks that one pod runs at the same time, each in a process of its own. Unset: 1."""
+    oom_retry_factor: Factor = 1.5
+    """When a pod runs out of memory (OOMKilled), its memory request and limit are raised once by
+    this factor. 1: never."""
+
+    @model_validator(mode="after")
+    def _replicas_or_range(self) -> "Workers":
+        if self.replicas is not None and (self.min is not None or self.max is not None):
+            raise PydanticCustomError(
+                "replicas", "expected replicas, or min and max, but not both", {}
+            )
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise PydanticCustomError(
+                "range",
+                "expected min to be at most max, found min {min} and max {max}",
+                {"min": self.min, "max": self.max},
+            )
+        return self
+
+
+class StageSettings(Model):
+    """What differs in one stage."""
+
+    workers: Workers = Workers()
+    """Workers of this stage only. Overrides ``spec.workers``, field by field; replicas replaces
+    min and max, and the other way round."""
+
+
+class Coordinator(PodSettings):
+    """The pod that owns the job's tasks."""
+
+
+class EmptyDir(Model):
+    """Storage on the node's own disk."""
+
+    size_limit: SizeBytes | None = None
+    """How much the pod may keep, for instance 20Gi. The service refuses more before the kubelet
+    evicts the pod. Unset: as much as the node's disk has."""
+    medium: Literal["", "Memory"] = ""
+    """Empty: the node's disk. Memory: RAM, which counts as the pod's memory."""
+
+
+class Storage(Model):
+    """Where a partition service keeps its files."""
+
+    empty_dir: EmptyDir | None = None
+    """The node's disk: fast, gone with the pod."""
+    volume_claim_template: ClaimSpec | None = None
+    """Spec of a PersistentVolumeClaim for each pod (storageClassName, resources and so on): slower,
+    but what is kept outlives its pod. Without accessModes: ReadWriteOnce."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Storage":
+        if self.empty_dir is not None and self.volume_claim_template is not None:
+            raise PydanticCustomError(
+                "storage", "expected emptyDir or volumeClaimTemplate, but not both", {}
+            )
+        return self
+
+
+class PartitionService(PodSettings):
+    """The pods (or, locally, processes) that keep what tasks write."""
+
+    replicas: Count = 1
+    """How many pods share the job's data."""
+    storage: Storage | None = None
+    """Where they keep it. Unset: emptyDir without a limit."""
+    copies: Count = 1
+    """How many services keep each output. With 2, losing one costs nothing; with 1, the tasks
+    whose output is lost run again."""
+    keep_after_failure: Seconds = Field(default="1h", validate_default=True)
+    """How long the services stay after the job has failed, with what its tasks have finished, so
+    that ``retry`` need not start from nothing. 0: not at all."""
+
+    @model_validator(mode="after")
+    def _enough_services(self) -> "PartitionService":
+        if self.copies > self.replicas:
+            raise PydanticCustomError(
+                "copies",
+                "expected copies to be at most replicas, found copies {copies} and replicas"
+                " {replicas}",
+                {"copies": self.copies, "replicas": self.replicas},
+            )
+        return self
+
+
+class Exclusion(Model):
+    """When a worker on which different tasks keep failing gets no more of them."""
+
+    after_failures: CountOrZero | None = None
+    """After failures of this many different tasks on it. 0: never. Unset: 3."""
+
+
+class Retries(Model):
+    """How often a task is tried."""
+
+    max_attempts: Count | None = None
+    """Attempts of one task that may fail because of the user's code or data before the job fails.
+    Unset: as the job says, or 4."""
+    max_consecutive_losses: Count | None = None
+    """How many times in a row a task may lose its worker or partition service before the job
+    fails. Such losses never count as attempts. Unset: 20."""
+    exclusion: Exclusion | None = None
+    """When to stop using a worker for a while."""
+
+
+class Speculation(Model):
+    """When a slow task gets a rival attempt."""
+
+    enabled: Flag = False
+    """Whether slow tasks get rivals at all."""
+    quantile: Share | None = None
+    """Share of the stage's tasks that must be done first, from 0 to 1."""
+    multiplier: Factor | None = None
+    """How many times slower than the median a task must be."""
+
+
+class Output(Model):
+    """Where the last stage's records are written."""
+
+    url: Text
+    """A directory that does not exist yet, or is empty: a path or any URL that fsspec knows."""
+    format: OutputFormat = "text"
+    """text (key, tab, value), jsonl, csv, parquet or pickle."""
+
+
+class Spec(Model):
+    """What to run, on what, and within which limits."""
+
+    job: JobPath
+    """The job, as "module:attribute": a Python module and the Job (or its class) in it, for
+    instance "wordcount:WordCount"."""
+    code: Code | None = None
+    """Where the job's modules come from; exactly one source. Unset: the image (locally: the
+    manifest's directory)."""
+    requirements: Many[Requirement] = ()
+    """Python packages that pip installs in each worker pod before it starts, for instance
+    "numpy>=2"."""
+    inputs: Annotated[tuple[Urls, ...], Field(strict=False)] = ()
+    """What the first stage reads: paths, URLs, globs or directories. An item that is itself a list
+    has several URLs of the same content. Unset: the job's own inputs."""
+    params: KubernetesObject = Field(default_factory=dict)
+    """The job's params, by name, over those of its class."""
+    partitions: Count | None = None
+    """Partitions of a classic job's map output. Unset: as the job says."""
+    output: Output | None = None
+    """Where the last stage's records are written. Unset: the results stay in the partition
+    services until the job is deleted."""
+
+    image: Text | None = None
+    """Container image of all of the job's pods. Unset: the operator's default."""
+    image_pull_policy: PullPolicy | None = None
+    """When to pull the image. Unset: as the operator's own, or Kubernetes' default."""
+    image_pull_secrets: Many[NamedObject] = ()
+    """Secrets with credentials for the image's registry."""
+    workers: Workers = Workers()
+    """The pods (locally: processes) that run tasks. They go from stage to stage; stages named
+    under ``stages`` have pods of their own."""
+    stages: Annotated[dict[str, StageSettings], Field(max_length=50)] = Field(default_factory=dict)
+    """What differs in single stages, by the stage's name. Their pods are there only while the
+    stage needs them."""
+    coordinator: Coordinator = Coordinator()
+    """The pod that hands out the job's tasks."""
+    partition_service: PartitionService = PartitionService()
+    """The pods (locally: processes) that keep what tasks write, for the next stage to read."""
+
+    retries: Retries = Retries()
+    """How often a task is tried, and when a worker is left out."""
+    speculation: Speculation | None = None
+    """When a slow task gets a rival on another worker; the first to finish wins. Unset: never."""
+    task_timeout: Seconds | None = None
+    """How long one attempt at a task may run, for instance 10m; then it is killed and counts as
+    failed. 0, or unset: no limit."""
+    memory_limit: SizeBytes | None = None
+    """Private memory of one slot, for instance 512Mi; beyond it the task fails with a MemoryError,
+    and the pod goes on. 0, or unset: no limit but the pod's."""
+    sort_memory: SizeBytes | None = None
+    """Records that a slot keeps in memory while it sorts, before it spills to disk. Unset:
+    128Mi."""
+    split_size: SizeBytes | None = None
+    """Text for each task of the first stage; larger files are split at line boundaries. Unset:
+    32Mi."""
+
+    active_deadline_seconds: Count | None = None
+    """How many seconds the job may run, without the time it is suspended; then it fails. May
+    change while the job runs. Unset: no limit."""
+    ttl_seconds_after_finished: CountOrZero | None = None
+    """The finished job, and results that are not in its output, are deleted after so many seconds.
+    May always change. Unset: never."""
+    suspend: Flag = False
+    """true: do not start, or pause. Coordinator and workers leave; finished work stays. With
+    emptyDir storage the partition services' pods stay, too, because they hold the finished work;
+    with a volume claim template they leave as well."""
+    cancel: Flag = False
+    """true: stop the job for good. Cannot be taken back."""
+    retry: CountOrZero = 0
+    """Increase it to run the failed tasks of a failed job again; finished work is kept as long as
+    ``partitionService.keepAfterFailure`` allows."""
+
+    @model_validator(mode="after")
+    def _inline_module(self) -> "Spec":
+        module = self.job.partition(":")[0]
+        if self.code is not None and self.code.inline is not None and "." in module:
+            raise PydanticCustomError(
+                "inline",
+                "inline code is one module, so its name in job cannot be {module}",
+                {"module": module},
+            )
+        return self
+
+
+class Metadata(Model):
+    """The part of Kubernetes' object metadata that a manifest has."""
+
+    name: ObjectName
+    """Unique in its namespace."""
+    namespace: Name | None = None
+    """Unset: that of the kubectl context."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """For selection."""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    """For tools."""
+
+
+class DiscoJob(Model):
+    """One MapReduce job or pipeline: the manifest that ``kubectl apply`` and ``disco run`` take."""
+
+    api_version: Annotated[Literal["discoproject.org/v1alpha1"], expected(f'"{API_VERSION}"')]
+    """Always discoproject.org/v1alpha1."""
+    kind: Annotated[Literal["DiscoJob"], expected(f'"{KIND}"')]
+    """Always DiscoJob."""
+    metadata: Metadata
+    """The job's name."""
+    spec: Spec
+    """What to run."""

@@ -1,0 +1,145 @@
+"""Compares the children that a job should have with those it has."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from disco_operator import names
+from disco_operator.children.coordinator import coordinator_deployment, coordinator_service
+from disco_operator.children.identity import identity_secret
+from disco_operator.children.network import network_policy
+from disco_operator.children.partition import partition_service, partition_set, services_of
+from disco_operator.children.spec import spec_config_map
+from disco_operator.children.workers import workers_deployment
+from disco_operator.cluster import Kind
+from disco_operator.groups import groups_of
+from disco_operator.model import DiscoJob, Json, OperatorSettings, fingerprint
+from disco_operator.wanted import Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What to do to a job's children, in this order.
+
+    Attributes:
+        delete: Kinds and names.
+        apply: Manifests of workloads that are missing or differ.
+    """
+
+    delete: tuple[tuple[Kind, str], ...] = ()
+    apply: tuple[Json, ...] = ()
+
+
+def base_children(
+    job: DiscoJob,
+    code: Mapping[str, bytes],
+    identity: Mapping[str, bytes],
+    operator: OperatorSettings,
+) -> tuple[Json, ...]:
+    """Return the objects that are made once: they never change, and are not watched.
+
+    Args:
+        job: The job.
+        code: Content by name of the files that travel with it.
+        identity: Content by key of its Secret.
+        operator: Defaults.
+
+    Raises:
+        SpecTooLargeError: The specification does not fit into a ConfigMap.
+    """
+    return (
+        spec_config_map(job, code),
+        identity_secret(job, identity),
+        network_policy(job, operator),
+        partition_service(job),
+        coordinator_service(job),
+    )
+
+
+def changes_to(
+    job: DiscoJob,
+    wanted: Wanted,
+    children: Sequence[Json],
+    status: Json,
+    operator: OperatorSettings,
+) -> Changes:
+    """Return what must be done to the children so that they are as *wanted*.
+
+    Args:
+        job: The job; it has a spec.
+        wanted: What should be there.
+        children: What is there, whoever owns it.
+        status: The job's new status.
+        operator: Defaults.
+    """
+    mine = {
+        (child["kind"], child["metadata"]["name"]): child
+        for child in children
+        if child["kind"] != "Pod" and _owned(child, job)
+    }
+    apply = tuple(
+        manifest
+        for manifest in map(_marked, _workloads(job, wanted, status, operator))
+        if _differs(manifest, mine.pop((manifest["kind"], manifest["metadata"]["name"]), None))
+    )
+    kinds = {"Deployment": Kind.DEPLOYMENT, "StatefulSet": Kind.STATEFULSET}
+    gone = [
+        (kinds[kind], name)
+        for (kind, name), child in mine.items()
+        if "deletionTimestamp" not in child["metadata"]
+    ]
+    return Changes(delete=(*gone, *_released(job, status)), apply=apply)
+
+
+def _workloads(
+    job: DiscoJob, wanted: Wanted, status: Json, operator: OperatorSettings
+) -> Iterator[Json]:
+    if job.spec is None:
+        return
+    if wanted.services is not None:
+        yield partition_set(job, wanted.services, operator)
+    if wanted.coordinator:
+        yield coordinator_deployment(job, services_of(job), operator, run=status.get("runs", 0))
+    factors = status.get("memoryFactor", {})
+    for group in groups_of(job.key, job.spec):
+        if group.name in wanted.workers:
+            yield workers_deployment(
+                job,
+                group,
+                wanted.workers[group.name],
+                operator,
+                memory_factor=factors.get(group.label, 1.0),
+                run=status.get("runs", 0),
+            )
+
+
+def _marked(manifest: Json) -> Json:
+    """Return a manifest that carries its own fingerprint, to be compared later."""
+    annotations = {names.APPLIED_ANNOTATION: fingerprint(manifest)}
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
+
+
+def _differs(manifest: Json, child: Json | None) -> bool:
+    if child is None or "deletionTimestamp" in child["metadata"]:
+        return True
+    applied = child["metadata"].get("annotations", {}).get(names.APPLIED_ANNOTATION)
+    mark = manifest["metadata"]["annotations"][names.APPLIED_ANNOTATION]
+    # Somebody may have scaled it by hand.
+    scaled = child["spec"].get("replicas") != manifest["spec"]["replicas"]
+    return bool(applied != mark or scaled)
+
+
+def _owned(child: Json, job: DiscoJob) -> bool:
+    return any(o["uid"] == job.uid for o in child["metadata"].get("ownerReferences", ()))
+
+
+def _released(job: DiscoJob, status: Json) -> Iterable[tuple[Kind, str]]:
+    """Return what is not watched and no longer needed, once: the status remembers it."""
+    before, after = job.status.get("released"), status.get("released")
+    if after is None or before == after:
+        return
+    yield Kind.SERVICE, names.coordinator(job.key)
+    if after == "All":
+        yield Kind.SERVICE, names.partition_service(job.key)
+        yield Kind.NETWORKPOLICY, names.network_policy(job.key)
+        yield Kind.CONFIGMAP, names.spec_config_map(job)
+        yield Kind.SECRET, names.identity_secret(job)

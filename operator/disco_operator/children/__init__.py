@@ -1,0 +1,1 @@
+"""The Kubernetes objects that a job consists of: functions from a job to manifests."""

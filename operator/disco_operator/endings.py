@@ -1,0 +1,265 @@
+"""Decides how a job ends, what it leaves, and when that goes, too."""
+
+from datetime import datetime, timedelta
+
+from disco.v1 import common_pb2, coordinator_pb2
+from disco_operator import names
+from disco_operator.children.partition import keeps_volumes, services_of
+from disco_operator.conditions import Condition, Phase, condition_of, drop_condition
+from disco_operator.lost import lost_pods
+from disco_operator.model import DiscoJob, Json, read_time, written_time
+from disco_operator.notes import active_seconds, note
+from disco_operator.progress import note_progress
+from disco_operator.saying import events_of
+from disco_operator.wanted import Announcement, Decision, Observed, Wanted
+
+KEEP_AFTER_FAILURE_S = 3600.0
+
+_REASONS = {
+    common_pb2.FAILURE_KIND_USER: "TaskFailed",
+    common_pb2.FAILURE_KIND_DATA: "InputUnreadable",
+    common_pb2.FAILURE_KIND_INFRASTRUCTURE: "LostTooOften",
+    common_pb2.FAILURE_KIND_FATAL: "JobInvalid",
+}
+
+
+def stop_message(job: DiscoJob, status: Json) -> str:
+    """Return why a job that has to stop has to."""
+    assert job.spec is not None
+    if status["stopping"]["reason"] == "Cancelled":
+        return "cancelled: spec.cancel was set"
+    return (
+        f"the job did not end within its {job.spec.active_deadline_seconds} s"
+        " (spec.activeDeadlineSeconds): raise them, or give it more workers"
+    )
+
+
+def ended(job: DiscoJob, status: Json, observed: Observed, phase: Phase, now: datetime) -> Decision:
+    """Return the decision about a job whose coordinator says that it is over, or has to be."""
+    progress = observed.news.progress
+    if phase is Phase.SUCCEEDED:
+        return finish(job, status, observed, phase, "Succeeded", "", now)
+    if "stopping" in status:
+        message = stop_message(job, status)
+        if status["stopping"]["reason"] == "DeadlineExceeded":
+            phase, reason = Phase.FAILED, "DeadlineExceeded"
+        else:
+            phase, reason = Phase.CANCELLED, "Cancelled"
+        return finish(job, status, observed, phase, reason, message, now)
+    assert progress is not None
+    reason = "Cancelled" if phase is Phase.CANCELLED else _reason(progress)
+    return finish(job, status, observed, phase, reason, progress.message, now)
+
+
+def _reason(progress: coordinator_pb2.JobProgress) -> str:
+    for report in reversed(progress.failures):
+        if report.failure.message and report.failure.message in progress.message:
+            return _REASONS.get(report.failure.kind, "JobFailed")
+    return "DeadlineExceeded" if "deadline" in progress.message else "JobFailed"
+
+
+def finish(
+    job: DiscoJob,
+    status: Json,
+    observed: Observed,
+    phase: Phase,
+    reason: str,
+    message: str,
+    now: datetime,
+) -> Decision:
+    """Return the decision that a job is over.
+
+    Args:
+        job: The job.
+        status: Its status so far; changed.
+        observed: The world around it.
+        phase: SUCCEEDED, FAILED or CANCELLED.
+        reason: For programs.
+        message: For people: why it did not succeed.
+        now: The time.
+    """
+    if observed.news.progress is not None:
+        note_progress(status, observed.news.progress, now)
+    status["activeSeconds"] = active_seconds(status, now)
+    status["completionTime"] = written_time(now)
+    status["phase"] = phase.value
+    status["workers"] = status["slots"] = 0
+    for name in ("runSince", "stopping"):
+        status.pop(name, None)
+    succeeded = phase is Phase.SUCCEEDED
+    note(job, status, Condition.RUNNING, False, "Finished", f"the job is {phase.lower()}", now)
+    if succeeded:
+        message = _summary(status)
+        drop_condition(status, Condition.FAILED)
+        note(job, status, Condition.SUCCEEDED, True, reason, message, now)
+        _note_results(job, status, observed, now)
+    else:
+        note(job, status, Condition.SUCCEEDED, False, reason, message, now)
+        note(job, status, Condition.FAILED, True, reason, message, now)
+    said = Announcement(
+        kind="Normal" if succeeded else "Warning",
+        reason=phase.value,
+        message=message[:900],
+    )
+    wanted = left_children(job, status, now)
+    status["released"] = _released(wanted)
+    return Decision(
+        status=status,
+        wanted=wanted,
+        announcements=(*events_of(observed.news.events), said),
+        again_in_s=_next_look(job, status, now),
+    )
+
+
+def over(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Decision:
+    """Return what is to be done about a job that has ended: let go of what is no longer needed."""
+    if _expired(job, status, now):
+        return Decision(status=status, delete_job=True)
+    said: tuple[Announcement, ...] = ()
+    if job.spec is not None and job.spec.retry > status.get("observedRetry", 0):
+        status["observedRetry"] = job.spec.retry
+        message = f"the job has {status['phase'].lower()}: only failed jobs can be retried"
+        said = (Announcement(kind="Warning", reason="RetryIgnored", message=message),)
+    wanted = left_children(job, status, now)
+    if wanted.services is not None:
+        said += _check_results(job, status, observed, now)
+    status["released"] = _released(wanted)
+    return Decision(
+        status=status,
+        wanted=wanted,
+        lost_pods=lost_pods(observed, now),
+        announcements=said,
+        again_in_s=_next_look(job, status, now),
+    )
+
+
+def left_children(job: DiscoJob, status: Json, now: datetime) -> Wanted:
+    """Return what stays of a job that has ended.
+
+    Partition services stay while they hold results, and for a while after a failure, so that a
+    retry runs what is missing only.
+    """
+    if job.spec is None:
+        return Wanted()
+    if status["phase"] == Phase.SUCCEEDED and job.spec.output is None:
+        return Wanted(base=True, services=services_of(job))
+    if status["phase"] == Phase.FAILED and now < _kept_until(job, status):
+        return Wanted(base=True, services=services_of(job))
+    return Wanted()
+
+
+def _released(wanted: Wanted) -> str:
+    """Return what of the job is gone, in a word that the status keeps."""
+    return "Workers" if wanted.base else "All"
+
+
+def retry_wanted(job: DiscoJob) -> bool:
+    """Return whether a job that failed is to run again."""
+    if job.spec is None or job.status.get("phase") != Phase.FAILED:
+        return False
+    return job.spec.retry > job.status.get("observedRetry", 0) and not job.spec.cancel
+
+
+def reopened(job: DiscoJob, status: Json) -> Json:
+    """Return the status of a job that starts again after it failed."""
+    gone = ("completionTime", "stopping", "released", "results", "failures", "memoryFactor")
+    kept = {name: value for name, value in status.items() if name not in gone}
+    for kind in (Condition.SUCCEEDED, Condition.FAILED, Condition.RESULTS_AVAILABLE):
+        drop_condition(kept, kind)
+    kept["coordinator"] = {"epoch": 0, "lastEvent": 0}
+    kept["runs"] = status.get("runs", 0) + 1
+    return kept
+
+
+def _kept_until(job: DiscoJob, status: Json) -> datetime:
+    assert job.spec is not None
+    keep_s = job.spec.partition_service.keep_after_failure
+    seconds = KEEP_AFTER_FAILURE_S if keep_s is None else keep_s
+    return read_time(status["completionTime"]) + timedelta(seconds=seconds)
+
+
+def _expires(job: DiscoJob, status: Json) -> datetime | None:
+    if job.spec is None or job.spec.ttl_seconds_after_finished is None:
+        return None
+    lifetime = timedelta(seconds=job.spec.ttl_seconds_after_finished)
+    return read_time(status["completionTime"]) + lifetime
+
+
+def _expired(job: DiscoJob, status: Json, now: datetime) -> bool:
+    expires = _expires(job, status)
+    return expires is not None and now >= expires
+
+
+def _next_look(job: DiscoJob, status: Json, now: datetime) -> float | None:
+    moments = [_expires(job, status)]
+    if status["phase"] == Phase.FAILED and job.spec is not None:
+        moments.append(_kept_until(job, status))
+    ahead = [(moment - now).total_seconds() for moment in moments if moment and moment > now]
+    return max(min(ahead), 0.5) if ahead else None
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def _summary(status: Json) -> str:
+    stages = status.get("stages", [])
+    tasks = sum(stage["tasks"]["done"] for stage in stages)
+    records = stages[-1]["recordsOut"] if stages else 0
+    return f"{tasks} tasks in {len(stages)} stages; {records} records in the result"
+
+
+def _note_results(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> None:
+    assert job.spec is not None
+    stages = status.get("stages", [])
+    last = stages[-1] if stages else {"recordsOut": 0, "bytesOut": 0, "name": ""}
+    results: Json = {
+        "stage": last["name"],
+        "records": last["recordsOut"],
+        "bytes": last["bytesOut"],
+    }
+    if expires := _expires(job, status):
+        results["expiresAt"] = written_time(expires)
+    if job.spec.output is not None:
+        results |= {"url": job.spec.output.url, "format": job.spec.output.format}
+        reason, message = "WrittenToOutput", f"{job.spec.output.url} ({job.spec.output.format})"
+    else:
+        progress = observed.news.progress
+        results["parts"] = len(progress.results) if progress is not None else 0
+        results["pods"] = [] if keeps_volumes(job) else _partition_pods(observed)
+        reason = "KeptInPartitionServices"
+        until = f"until {results['expiresAt']}" if expires else "while the job exists"
+        message = f"in the pods of {names.partition_service(job.key)}, {until}"
+    status["results"] = results
+    note(job, status, Condition.RESULTS_AVAILABLE, True, reason, message, now)
+
+
+def _partition_pods(observed: Observed) -> list[Json]:
+    return sorted(
+        (
+            {"name": child["metadata"]["name"], "uid": child["metadata"]["uid"]}
+            for child in observed.children
+            if child["kind"] == "Pod"
+            and child["metadata"]["labels"].get(names.ROLE_LABEL) == names.Role.PARTITION_SERVICE
+        ),
+        key=lambda pod: pod["name"],
+    )
+
+
+def _check_results(
+    job: DiscoJob, status: Json, observed: Observed, now: datetime
+) -> tuple[Announcement, ...]:
+    """Say so if pods that held results on their nodes' disks are gone."""
+    before = condition_of(status, Condition.RESULTS_AVAILABLE)
+    expected = status.get("results", {}).get("pods", [])
+    if before is None or before["status"] != "True" or not expected:
+        return ()
+    there = {pod["uid"] for pod in _partition_pods(observed)}
+    lost = [pod["name"] for pod in expected if pod["uid"] not in there]
+    if not lost:
+        return ()
+    message = (
+        f"{', '.join(lost)} held results on the node's disk and was lost with them: run the job"
+        " again; spec.output or spec.partitionService.storage.volumeClaimTemplate would keep them"
+    )
+    note(job, status, Condition.RESULTS_AVAILABLE, False, "ResultsLost", message, now)
+    return (Announcement(kind="Warning", reason="ResultsLost", message=message),)

@@ -1,0 +1,133 @@
+"""Whether this process does its work: ``/healthz``, ``/readyz`` and ``/metrics``.
+
+Healthy is who makes progress, not who answers: a leader whose watches went deaf answers, too. Our
+own Lease, which changes every two seconds, is watched through the same machinery as the jobs; that
+it keeps arriving shows that changes do.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from disco_engine.rpc import PortTakenError
+from disco_operator import metrics
+
+RESYNC_LIMIT_S = 180.0  # three periods
+WAIT_LIMIT_S = 180.0
+WATCH_LIMIT_S = 60.0
+MISSES_LIMIT = 2
+LEASE_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """What the judgment rests on; times in seconds.
+
+    Attributes:
+        leader: Who leads; empty: nobody that we know of.
+        leading_s: For how long we do; None: we do not.
+        lease_idle_s: Since something was last tried about the Lease.
+        warm: Everything was listed since we lead.
+        resync_age_s: Since everything was last listed; None: never yet.
+        watch_age_s: Since the watch last delivered the Lease; None: never yet.
+        oldest_wait_s: How long the job that is due longest has been waiting for a look.
+        misses: How many resyncs in a row found changes that the watch had not delivered.
+    """
+
+    leader: str = ""
+    leading_s: float | None = None
+    lease_idle_s: float = 0.0
+    warm: bool = False
+    resync_age_s: float | None = None
+    watch_age_s: float | None = None
+    oldest_wait_s: float = 0.0
+    misses: int = 0
+
+
+def ills(signs: Signs) -> tuple[str, ...]:
+    """Return what is wrong so that only a new process helps; nothing: healthy."""
+    found = []
+    if signs.lease_idle_s > LEASE_LIMIT_S:
+        found.append(f"the lease was not looked at for {signs.lease_idle_s:.0f} s")
+    if signs.leading_s is None:
+        return tuple(found)
+    resync_s = min(signs.leading_s, _age(signs.resync_age_s))
+    if resync_s > RESYNC_LIMIT_S:
+        found.append(f"the cluster was not listed for {resync_s:.0f} s")
+    watch_s = min(signs.leading_s, _age(signs.watch_age_s))
+    # Before the first list there is no watch, and the list may have to be tried again and again.
+    if signs.warm and watch_s > WATCH_LIMIT_S:
+        found.append(f"the watch delivered nothing for {watch_s:.0f} s")
+    if signs.oldest_wait_s > WAIT_LIMIT_S:
+        found.append(f"a job has waited {signs.oldest_wait_s:.0f} s for its turn")
+    if signs.misses >= MISSES_LIMIT:
+        found.append(f"the watch missed changes, {signs.misses} times in a row")
+    return tuple(found)
+
+
+def hindrances(signs: Signs) -> tuple[str, ...]:
+    """Return why this process does not reconcile jobs now; nothing: it does."""
+    if signs.leading_s is None:
+        return (f"following {signs.leader}" if signs.leader else "nobody leads yet",)
+    found = []
+    if not signs.warm:
+        found.append("leading, but the cluster is not listed yet")
+    elif signs.watch_age_s is None:
+        found.append("leading, but not watching yet")
+    return (*found, *ills(signs))
+
+
+def _age(age_s: float | None) -> float:
+    return float("inf") if age_s is None else age_s
+
+
+@asynccontextmanager
+async def serving(
+    port: int, signs: Callable[[], Signs], *, host: str | None = None
+) -> AsyncIterator[int]:
+    """Answer while the block runs; give the port.
+
+    Args:
+        port: Where; 0: any.
+        signs: Asked for every answer.
+        host: One address of this machine; None: all, of both IP versions.
+
+    Raises:
+        PortTakenError: Something else answers there.
+    """
+    application = web.Application()
+    application.add_routes(
+        [
+            web.get("/healthz", _judging(lambda: ills(signs()))),
+            web.get("/readyz", _judging(lambda: hindrances(signs()))),
+            web.get("/metrics", _metrics),
+        ]
+    )
+    # Requests still going on at the end are a probe's or a scrape's: nobody minds losing them.
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise PortTakenError(f"{host or '*'}:{port}") from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _judging(
+    judge: Callable[[], tuple[str, ...]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        problems = judge()
+        text = "\n".join(problems) or "ok"
+        return web.Response(text=f"{text}\n", status=503 if problems else 200)
+
+    return answer
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})

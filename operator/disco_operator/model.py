@@ -1,0 +1,131 @@
+"""What the operator decides about: a DiscoJob as a value, and how the operator was set up."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from disco.manifest import ManifestError, Spec, parse_spec
+
+GROUP = "discoproject.org"
+API_VERSION = f"{GROUP}/v1alpha1"
+MANAGER = "disco-operator"
+
+Json = dict[str, Any]
+"""A Kubernetes object, or a part of one, as the API server tells it."""
+
+
+class JobKey(NamedTuple):
+    """Where a DiscoJob is."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSettings:
+    """How the operator was started.
+
+    Attributes:
+        job_image: Image of the jobs that name none.
+        namespace: The operator's own, from which job pods may be called.
+        image_pull_policy: Of the jobs that name none; empty: Kubernetes' default.
+        image_pull_secrets: Names of Secrets for the jobs that name none.
+    """
+
+    job_image: str
+    namespace: str
+    image_pull_policy: str = ""
+    image_pull_secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoJob:
+    """A DiscoJob, read.
+
+    Attributes:
+        uid: Tells it from an earlier object of the same name.
+        generation: Of the spec.
+        created: When.
+        labels: Its own.
+        spec: What to run; None: the spec makes no sense.
+        problem: Why not, then.
+        inputs_hash: Fingerprint of ``spec.inputs``, the one field that must not change once the
+            job has started and whose changes no rule of the CRD can see.
+        status: What we wrote last, or {}.
+    """
+
+    key: JobKey
+    uid: str
+    generation: int
+    created: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
+    spec: Spec | None
+    problem: str = ""
+    inputs_hash: str
+    status: Json
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> "DiscoJob":
+        """Return the job that an API object is."""
+        metadata = body["metadata"]
+        raw = body.get("spec", {})
+        spec, problem = None, ""
+        try:
+            spec = parse_spec(raw)
+        except ManifestError as error:
+            problem = str(error)
+        return cls(
+            key=JobKey(metadata["namespace"], metadata["name"]),
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            created=read_time(metadata["creationTimestamp"]),
+            labels=metadata.get("labels", {}),
+            spec=spec,
+            problem=problem,
+            inputs_hash=fingerprint(raw.get("inputs", [])),
+            status=body.get("status", {}),
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        return "startTime" in self.status
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended."""
+        return "completionTime" in self.status
+
+    @property
+    def owner(self) -> Json:
+        """The owner reference that makes Kubernetes remove a child with its job."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": "DiscoJob",
+            "name": self.key.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": False,
+        }
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hexadecimal digits that tell JSON values apart."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_time(text: str) -> datetime:
+    """Return a time as Kubernetes writes it, RFC 3339 in UTC."""
+    return datetime.fromisoformat(text)
+
+
+def written_time(moment: datetime) -> str:
+    """Return a time, to the second, as Kubernetes writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

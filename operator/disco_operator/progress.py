@@ -1,0 +1,128 @@
+"""What of a coordinator's progress goes into a job's status: bounded, and steady.
+
+Steady means that the same progress gives the same status, so that nothing is written when nothing
+has happened.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from disco.v1 import common_pb2, coordinator_pb2
+from disco_operator.conditions import Phase
+from disco_operator.model import Json, written_time
+
+MAX_STAGES = 100
+MAX_FAILURES = 5
+MAX_TEXT = {"message": 800, "traceback": 1_200, "record": 300, "input": 300}
+
+_PHASES = {
+    coordinator_pb2.JOB_PHASE_PLANNING: Phase.PLANNING,
+    coordinator_pb2.JOB_PHASE_RUNNING: Phase.RUNNING,
+    coordinator_pb2.JOB_PHASE_COMMITTING: Phase.COMMITTING,
+}
+_KINDS = {
+    common_pb2.FAILURE_KIND_USER: "User",
+    common_pb2.FAILURE_KIND_DATA: "Data",
+    common_pb2.FAILURE_KIND_INFRASTRUCTURE: "Infrastructure",
+    common_pb2.FAILURE_KIND_FATAL: "Fatal",
+}
+
+
+def phase_of(progress: coordinator_pb2.JobProgress) -> Phase:
+    """Return the phase of a job that has not ended."""
+    return _PHASES.get(progress.phase, Phase.RUNNING)
+
+
+def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: datetime) -> None:
+    """Take a coordinator's newest progress over into *status*."""
+    stages = progress.stages[:MAX_STAGES]
+    before = {stage["name"]: stage for stage in status.get("stages", ())}
+    began = now - timedelta(seconds=progress.elapsed_s)
+    status["stages"] = [_stage(stage, before.get(stage.name, {}), began) for stage in stages]
+    status["workers"] = progress.workers
+    status["slots"] = progress.slots
+    status["retries"] = sum(stage.retries for stage in progress.stages)
+    done = sum(stage.tasks_done for stage in progress.stages)
+    total = sum(stage.tasks_total for stage in progress.stages)
+    if total:
+        status["progress"] = f"{done}/{total}"
+    if current := current_stage(progress.stages):
+        status["stage"] = current
+    known = {_identity(failure): failure for failure in status.get("failures", ())}
+    status["failures"] = [
+        _failure(report, known, now) for report in progress.failures[-MAX_FAILURES:]
+    ]
+
+
+def current_stage(stages: Sequence[coordinator_pb2.StageProgress]) -> str:
+    """Return the first stage that is not done; the last one if all are; "" if there are none."""
+    for stage in stages:
+        if not stage.tasks_total or stage.tasks_done < stage.tasks_total:
+            return stage.name
+    return stages[-1].name if stages else ""
+
+
+def _stage(stage: coordinator_pb2.StageProgress, before: Json, began: datetime) -> Json:
+    found: Json = {
+        "name": stage.name[:200],
+        "tasks": {
+            "total": stage.tasks_total,
+            "waiting": stage.tasks_waiting,
+            "running": stage.tasks_running,
+            "done": stage.tasks_done,
+        },
+        "retries": stage.retries,
+        "recordsIn": stage.records_in,
+        "bytesIn": stage.bytes_in,
+        "recordsOut": stage.records_out,
+        "bytesOut": stage.bytes_out,
+    }
+    # The coordinator counts from its own start. What was derived from that once is kept, since
+    # deriving it again would give another second now and then.
+    for name, seconds in (("startTime", stage.started_s), ("completionTime", stage.finished_s)):
+        if seconds:
+            found[name] = before.get(name) or written_time(began + timedelta(seconds=seconds))
+    if stage.largest_labels:
+        found["largestLabels"] = [
+            {"label": entry.label, "bytes": entry.totals.bytes, "records": entry.totals.records}
+            for entry in stage.largest_labels[:5]
+        ]
+    return found
+
+
+def _identity(failure: Json) -> tuple[object, ...]:
+    return tuple(failure.get(name) for name in ("stage", "task", "epoch", "attempt", "message"))
+
+
+def _failure(
+    report: coordinator_pb2.FailureReport, known: dict[tuple[object, ...], Json], now: datetime
+) -> Json:
+    failure = report.failure
+    found: Json = {
+        "stage": report.stage_name,
+        "task": report.attempt.task,
+        "attempt": report.attempt.attempt,
+        "epoch": report.attempt.epoch,
+        "kind": _KINDS.get(failure.kind, "Unknown"),
+        "message": _end_of(failure.message, "message"),
+    }
+    for name, text in (
+        ("traceback", failure.traceback),
+        ("record", failure.record),
+        ("input", failure.input),
+    ):
+        if text:
+            found[name] = _end_of(text, name)
+    for name, text in (("worker", report.worker_id), ("node", report.node)):
+        if text:
+            found[name] = text
+    found["time"] = known.get(_identity(found), {}).get("time") or written_time(now)
+    return found
+
+
+def _end_of(text: str, name: str) -> str:
+    """Return a text within its limit: of a traceback its end, of all others their start."""
+    limit = MAX_TEXT[name]
+    if len(text) <= limit:
+        return text
+    return f"…{text[-limit:]}" if name == "traceback" else f"{text[:limit]}…"

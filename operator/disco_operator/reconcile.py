@@ -1,0 +1,283 @@
+"""Brings one DiscoJob closer to what its spec asks for: look, decide, act, write the status once.
+
+Called by the loop, for one job at a time and at most once a second; deciding is ``decide``'s.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from disco_operator.cache import Cache
+from disco_operator.changes import base_children, changes_to
+from disco_operator.children.spec import SpecTooLargeError, inline_files
+from disco_operator.cluster import (
+    Cluster,
+    ForbiddenError,
+    InvalidError,
+    Kind,
+    UnavailableError,
+    kind_of,
+)
+from disco_operator.conditions import Condition, Phase, condition_of, headline, is_true
+from disco_operator.decide import decide
+from disco_operator.endings import retry_wanted
+from disco_operator.following import Following
+from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
+from disco_operator.notes import duration_of, note
+from disco_operator.wanted import Announcement, Decision, Observed
+
+log = logging.getLogger(__name__)
+
+ENSURE_AGAIN_S = 600.0
+"""Objects that are not watched are made again, should somebody have deleted them, so often."""
+REFUSED_AGAIN_S = 15.0
+_NAMED_BY_UID = (Kind.SECRET, Kind.CONFIGMAP)
+"""Their names have a part of the job's uid, so none of them is another job's."""
+DURATION_STEP_S = 15
+
+
+class Identities(Protocol):
+    """Makes the secrets of jobs."""
+
+    def job_identity(self, uid: str, created: datetime) -> Mapping[str, bytes]:
+        """Return the content of a job's Secret, by key."""
+
+
+class Measures(Protocol):
+    """Is told what is worth measuring."""
+
+    def first_task(self, seconds: float) -> None:
+        """Take note of the time from a job's creation to its first task."""
+
+    def job_phase(self, uid: str, phase: str | None) -> None:
+        """Take note of a job's phase; None: it is gone."""
+
+
+class Reconciler:
+    """Reconciles jobs.
+
+    Args:
+        cluster: Where to act.
+        cache: What is known of the cluster.
+        following: The coordinators that are listened to.
+        identities: Makes the secrets of jobs.
+        measures: Is told about times and phases.
+        operator: How the operator was set up.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        cache: Cache,
+        following: Following,
+        identities: Identities,
+        measures: Measures,
+        operator: OperatorSettings,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._following = following
+        self._identities = identities
+        self._measures = measures
+        self._operator = operator
+        self._ensured: dict[str, float] = {}
+        self._uids: dict[JobKey, str] = {}
+
+    async def reconcile(self, key: JobKey) -> float | None:
+        """Look at one job and do what is to be done.
+
+        Returns:
+            Seconds after which to look again even if nothing happens; None: then only.
+
+        Raises:
+            ClusterError: The API server could not be asked or told; try again.
+        """
+        body = self._cache.job(key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            self._forget(key)
+            return None
+        job = DiscoJob.from_body(body)
+        if self._uids.get(key, job.uid) != job.uid:
+            self._forget(key)
+        self._uids[key] = job.uid
+        now = datetime.now(UTC)
+        observed = await self._observe(job)
+        decision = decide(job, observed, now)
+        if decision.follow:
+            self._following.follow(job)
+        else:
+            self._following.forget(job.uid)
+        return await self._carry_out(job, body, decision, observed, now)
+
+    def _forget(self, key: JobKey) -> None:
+        uid = self._uids.pop(key, None)
+        if uid is not None:
+            self._following.forget(uid)
+            self._ensured.pop(uid, None)
+            self._measures.job_phase(uid, None)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    async def _observe(self, job: DiscoJob) -> Observed:
+        code: Mapping[str, bytes] = {}
+        problem = ""
+        if self._needs_base(job) and job.spec is not None:
+            code, problem = await self._code_of(job)
+        return Observed(
+            children=self._cache.children(job.key),
+            news=self._following.take_news(job.uid),
+            code=code,
+            code_problem=problem,
+            node_ready=self._cache.node_ready,
+        )
+
+    def _needs_base(self, job: DiscoJob) -> bool:
+        if job.finished and not retry_wanted(job):
+            return False
+        made = self._ensured.get(job.uid)
+        return made is None or time.monotonic() - made >= ENSURE_AGAIN_S
+
+    async def _code_of(self, job: DiscoJob) -> tuple[Mapping[str, bytes], str]:
+        """Return the code that travels with a job, or why there is none."""
+        assert job.spec is not None
+        if job.spec.code is None or job.spec.code.config_map is None:
+            return inline_files(job.spec), ""
+        name = job.spec.code.config_map.name
+        where = f"ConfigMap {name} in namespace {job.key.namespace}"
+        try:
+            found = await self._cluster.get(Kind.CONFIGMAP, job.key.namespace, name)
+        except ForbiddenError as error:
+            return {}, f"{where}, which spec.code.configMap names, cannot be read: {error}"
+        if found is None:
+            return {}, f"there is no {where}, which spec.code.configMap names: create it"
+        files = {file: text.encode() for file, text in found.get("data", {}).items()}
+        module = job.spec.job.partition(":")[0].partition(".")[0]
+        if f"{module}.py" not in files:
+            listed = ", ".join(sorted(files)) or "nothing"
+            return {}, f"{where} has no {module}.py, which spec.job names; it has {listed}"
+        return files, ""
+
+    # --- acting -------------------------------------------------------------------------------
+
+    async def _carry_out(
+        self, job: DiscoJob, body: Json, decision: Decision, observed: Observed, now: datetime
+    ) -> float | None:
+        if decision.delete_job:
+            await self._cluster.delete(Kind.DISCOJOB, job.key.namespace, job.key.name, uid=job.uid)
+            return REFUSED_AGAIN_S
+        status, said = dict(decision.status), list(decision.announcements)
+        again_in_s = decision.again_in_s
+        written = False
+        if decision.status_first:
+            if not await self._write(job, status, now):
+                return None
+            written = True
+        try:
+            await self._change(job, decision, observed)
+        except (ForbiddenError, InvalidError, SpecTooLargeError) as error:
+            said += self._note_refusal(job, status, error, now)
+            again_in_s = REFUSED_AGAIN_S
+            written = False
+        if decision.cancel:
+            await self._following.cancel(job.uid, decision.cancel)
+        if not written and not await self._write(job, status, now):
+            return None
+        for announcement in said:
+            await self._cluster.post_event(
+                body, announcement.kind, announcement.reason, announcement.message
+            )
+        self._measure(job, status)
+        return again_in_s
+
+    async def _change(self, job: DiscoJob, decision: Decision, observed: Observed) -> None:
+        namespace = job.key.namespace
+        for name, uid in decision.lost_pods:
+            log.warning("removing a pod of a lost node", extra={"job": str(job.key), "pod": name})
+            await self._cluster.delete(Kind.POD, namespace, name, uid=uid, grace_s=0)
+        wanted = decision.wanted
+        if wanted is None:
+            return
+        if wanted.base and self._needs_base(job) and not observed.code_problem:
+            identity = self._identities.job_identity(job.uid, job.created)
+            for manifest in base_children(job, observed.code, identity, self._operator):
+                await self._make(job, manifest)
+            self._ensured[job.uid] = time.monotonic()
+        changes = changes_to(job, wanted, observed.children, decision.status, self._operator)
+        for kind, name in changes.delete:
+            await self._cluster.delete(kind, namespace, name)
+        for manifest in changes.apply:
+            await self._cluster.apply(manifest)
+        if not wanted.base:
+            self._ensured.pop(job.uid, None)
+
+    async def _make(self, job: DiscoJob, manifest: Json) -> None:
+        """Create a child, unless it is there.
+
+        Raises:
+            UnavailableError: What is there belongs to an earlier job of the name, and is about to
+                be removed with it.
+        """
+        kind, name = kind_of(manifest), manifest["metadata"]["name"]
+        if await self._cluster.create(manifest) is not None or kind in _NAMED_BY_UID:
+            return
+        found = await self._cluster.get(kind, job.key.namespace, name)
+        owners = found["metadata"].get("ownerReferences", ()) if found else ()
+        if not any(owner["uid"] == job.uid for owner in owners):
+            raise UnavailableError(f"{kind.value} {name} of an earlier job is still there")
+
+    def _note_refusal(
+        self, job: DiscoJob, status: Json, error: Exception, now: datetime
+    ) -> list[Announcement]:
+        """Say in the status why the job's children cannot be as they should."""
+        if isinstance(error, SpecTooLargeError):
+            reason = "SpecTooLarge"
+        else:
+            reason = "Forbidden" if isinstance(error, ForbiddenError) else "Refused"
+        message = f"the job's objects cannot be made in namespace {job.key.namespace}: {error}"
+        before = condition_of(job.status, Condition.RUNNING) or {}
+        if not is_true(status, Condition.RUNNING):
+            note(job, status, Condition.RUNNING, False, reason, message, now)
+        log.warning("cluster refuses", extra={"job": str(job.key), "reason": str(error)})
+        if before.get("reason") == reason:
+            return []
+        return [Announcement(kind="Warning", reason=reason, message=message[:900])]
+
+    async def _write(self, job: DiscoJob, status: Json, now: datetime) -> bool:
+        """Write the status, if it says anything new; return whether the job is still there."""
+        status["duration"] = duration_of(status, now)
+        status["reason"], status["observedMessage"] = headline(status)
+        if not _news_in(job.status, status):
+            return True
+        gone = dict.fromkeys(job.status.keys() - status.keys())
+        return await self._cluster.write_status(
+            job.key.namespace, job.key.name, job.uid, {**status, **gone}
+        )
+
+    def _measure(self, job: DiscoJob, status: Json) -> None:
+        self._measures.job_phase(job.uid, status.get("phase", Phase.PENDING.value))
+        began = [stage["startTime"] for stage in status.get("stages", ()) if "startTime" in stage]
+        if began and not any("startTime" in stage for stage in job.status.get("stages", ())):
+            first = min(map(read_time, began))
+            self._measures.first_task(max(first - job.created, timedelta()).total_seconds())
+
+
+def _news_in(before: Json, after: Json) -> bool:
+    """Return whether a status says more than that time has passed (and that only in steps)."""
+    if {**before, "duration": ""} != {**after, "duration": ""}:
+        return True
+    return before.get("duration", "") != after["duration"] and _steps(before) != _steps(after)
+
+
+def _steps(status: Json) -> int:
+    """Return the duration in steps of some seconds, from how it is written."""
+    total, number = 0, ""
+    for sign in status.get("duration", ""):
+        if sign.isdigit():
+            number += sign
+        else:
+            total += int(number) * {"h": 3600, "m": 60, "s": 1}[sign]
+            number = ""
+    return total // DURATION_STEP_S

@@ -1,0 +1,172 @@
+"""The manifests of a job's children: what every pod must be, and what the author may change."""
+
+import base64
+import json
+import os
+from typing import Any
+
+import pytest
+
+from disco.payload import split_payload
+from disco.v1 import job_pb2
+from disco_operator.changes import base_children, changes_to
+from disco_operator.children.pods import merged
+from disco_operator.children.spec import SpecTooLargeError, job_message
+from disco_operator.names import slug
+
+FULL = {
+    "output": {"url": "/out"},
+    "partitionService": {"replicas": 2, "storage": {"emptyDir": {"sizeLimit": "1Gi"}}},
+    "stages": {"reduce": {"workers": {"nodeSelector": {"disk": "fast"}}}},
+    "requirements": ["numpy==2"],
+    "code": {"archive": {"url": "https://host/a.zip", "sha256": "0" * 64}},
+}
+
+
+def _pods(story: Any) -> dict[str, Any]:
+    return {name: w["spec"]["template"] for name, w in story.workloads.items()}
+
+
+@pytest.fixture
+def full(build: Any) -> Any:
+    story = build.Story(FULL).running()
+    story.hears(build.progress((0, 1, 9))).look()
+    return story
+
+
+def test_every_container_is_restricted(full: Any) -> None:
+    """What pod-security.kubernetes.io/enforce=restricted asks for, and a bit more."""
+    for name, template in _pods(full).items():
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        for container in [*spec["containers"], *spec.get("initContainers", ())]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_no_token_and_no_key_stands_in_a_pod(full: Any) -> None:
+    text = json.dumps(_pods(full))
+    assert '"valueFrom": {"secretKeyRef"' in text
+    assert "tls.key" not in text
+
+
+def test_names_and_labels_stay_within_what_kubernetes_takes() -> None:
+    longest = "x" * 45
+    for suffix in (
+        "-identity-12345678",
+        "-coordinator",
+        "-ps",
+        f"-{slug('a stage, anyhow named')}",
+    ):
+        assert len(longest + suffix) <= 63
+
+
+def test_stages_of_any_name_have_different_slugs() -> None:
+    names = ["map", "Map", "map ", "reduce", "x" * 300, "größe", "stage-map"]
+    assert len({slug(name) for name in names}) == len(names)
+
+
+def test_stage_filters_are_given_to_workers(full: Any) -> None:
+    shared = _pods(full)["j-workers"]["spec"]["containers"][0]["command"]
+    own = _pods(full)["j-stage-reduce"]["spec"]["containers"][0]["command"]
+    assert "--except-stage=reduce" in shared
+    assert "--stage=reduce" in own
+    assert _pods(full)["j-stage-reduce"]["spec"]["nodeSelector"] == {"disk": "fast"}
+
+
+def test_the_coordinator_is_told_all_partition_services(full: Any) -> None:
+    command = _pods(full)["j-coordinator"]["spec"]["containers"][0]["command"]
+    for index in range(2):
+        address = f"j-ps-{index}.j-ps.ns.svc:7072"
+        assert f"--partition-service=j-ps-{index}={address}" in command
+
+
+def test_a_partition_service_stops_before_the_kubelet_evicts_it(full: Any) -> None:
+    template = _pods(full)["j-ps"]["spec"]
+    command = template["containers"][0]["command"]
+    limit = int(command[command.index("--storage-limit-bytes") + 1])
+    volume = next(v for v in template["volumes"] if v["name"] == "data")
+    assert limit < int(volume["emptyDir"]["sizeLimit"])
+
+
+def test_requirements_are_installed_before_the_worker_starts(full: Any) -> None:
+    init = _pods(full)["j-workers"]["spec"]["initContainers"][0]
+    assert "numpy==2" in init["command"]
+    assert "initContainers" not in _pods(full)["j-coordinator"]["spec"]
+
+
+def test_an_overlay_changes_what_it_names_and_nothing_else(build: Any) -> None:
+    overlay = {
+        "metadata": {"annotations": {"team": "a"}},
+        "spec": {
+            "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["db"]}],
+            "containers": [
+                {"name": "worker", "lifecycle": {"x": 1}},
+                {"name": "sidecar", "image": "s"},
+            ],
+        },
+    }
+    story = build.Story({"workers": {"podTemplate": overlay}})
+    story.look()
+    template = _pods(story)["j-workers"]
+    assert template["metadata"]["annotations"] == {"team": "a"}
+    assert template["metadata"]["labels"]["discoproject.org/role"] == "worker"
+    first, second = template["spec"]["containers"]
+    assert first["name"] == "worker"
+    assert first["image"] == "disco:1"
+    assert first["lifecycle"] == {"x": 1}
+    assert second == {"name": "sidecar", "image": "s"}
+
+
+def test_merging_null_removes() -> None:
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None}, "d": 4}) == {
+        "a": {"c": 2},
+        "d": 4,
+    }
+
+
+def test_the_specification_names_the_job_and_carries_its_code(build: Any) -> None:
+    spec = {"params": {"top": 5}, "partitions": 3, "inputs": ["a", ["b", "c"]]}
+    story = build.Story({**spec, "code": {"inline": "x = 1"}, "retries": {"maxAttempts": 2}})
+    message = job_message(story.job, {"wc.py": b"x = 1"})
+    again = job_message(story.job, {"wc.py": b"x = 1"})
+    assert message.SerializeToString() == again.SerializeToString()
+    header, body = split_payload(message.code.payload)
+    assert body == b""
+    assert header.reference == "wc:WC"
+    assert header.jobargs == {"params": {"top": 5}, "partitions": 3}
+    assert [list(i.urls) for i in message.inputs] == [["a"], ["b", "c"]]
+    assert message.settings.max_attempts == 2
+    assert message.uid == story.job.uid
+
+
+def test_code_that_is_too_large_for_the_cluster_is_refused_with_the_remedy(build: Any) -> None:
+    story = build.Story()
+    with pytest.raises(SpecTooLargeError, match="image or an archive"):
+        base_children(story.job, {"wc.py": os.urandom(1_000_000)}, {}, build.OPERATOR)
+
+
+def test_the_secret_holds_what_it_was_given(build: Any) -> None:
+    children = base_children(build.Story().job, {}, {"token": b"t0ken"}, build.OPERATOR)
+    secret = next(child for child in children if child["kind"] == "Secret")
+    assert base64.b64decode(secret["data"]["token"]) == b"t0ken"
+    assert secret["immutable"] is True
+    config = next(child for child in children if child["kind"] == "ConfigMap")
+    assert job_pb2.JobSpec.FromString(base64.b64decode(config["binaryData"]["job.pb"])).name == (
+        "ns/j"
+    )
+
+
+def test_a_workload_scaled_by_hand_is_put_right(build: Any) -> None:
+    story = build.Story().running()
+    story.workloads["j-workers"]["spec"]["replicas"] = 0
+    wanted = story.decision.wanted
+    changes = changes_to(
+        story.job, wanted, tuple(story.workloads.values()), story.status, build.OPERATOR
+    )
+    assert [manifest["metadata"]["name"] for manifest in changes.apply] == ["j-workers"]

@@ -1,0 +1,329 @@
+"""A DiscoJob's life as decided: one story per test, in plain values."""
+
+from typing import Any
+
+import pytest
+
+Build = Any
+Story = Any
+
+
+def test_a_new_job_gets_all_its_children_and_says_first_that_it_has_started(story: Story) -> None:
+    decision = story.look()
+    assert decision.status_first
+    assert decision.follow
+    assert story.status["phase"] == "Pending"
+    assert story.condition("Accepted") == ("True", "Accepted")
+    assert story.condition("Running") == ("False", "Starting")
+    assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
+    assert story.replicas("j-workers") == 2
+    assert story.said == ["Started"]
+
+
+def test_deciding_again_changes_nothing(story: Story) -> None:
+    story.running()
+    before, children, said = dict(story.status), dict(story.workloads), list(story.said)
+    story.look()
+    assert story.status == before
+    assert story.workloads == children
+    assert story.said == said
+
+
+def test_a_spec_that_makes_no_sense_is_refused_with_all_its_mistakes(build: Build) -> None:
+    story = build.Story({"job": "nonsense", "partitions": 0})
+    story.look()
+    assert story.condition("Accepted") == ("False", "InvalidSpec")
+    assert "job" in story.message("Accepted")
+    assert "partitions" in story.message("Accepted")
+    assert story.workloads == {}
+    assert "startTime" not in story.status
+    story.set(job="wc:WC", partitions=1).look()
+    assert story.condition("Accepted") == ("True", "Accepted")
+
+
+def test_a_missing_config_map_is_waited_for(story: Story) -> None:
+    story.code_problem = "there is no ConfigMap code"
+    assert story.look().again_in_s is not None
+    assert story.condition("Accepted") == ("False", "CodeNotFound")
+    assert story.workloads == {}
+    story.code_problem = ""
+    story.look()
+    assert story.condition("Accepted") == ("True", "Accepted")
+    assert story.said == ["CodeNotFound", "Started"]
+
+
+def test_progress_goes_into_the_status(story: Story, build: Build) -> None:
+    story.running()
+    story.hears(build.progress((3, 2, 5))).look()
+    assert story.status["phase"] == "Running"
+    assert story.status["progress"] == "5/10"
+    assert story.status["stage"] == "map"
+    assert story.condition("Planned") == ("True", "Planned")
+    assert story.condition("Running") == ("True", "WorkersConnected")
+    assert story.said == ["Started", "Planned"]
+
+
+def test_success_without_output_keeps_only_the_partition_services(
+    story: Story, build: Build
+) -> None:
+    story.running()
+    story.pods = [build.pod("j-ps-0", "partition-service")]
+    story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
+    assert story.status["phase"] == "Succeeded"
+    assert story.condition("Succeeded") == ("True", "Succeeded")
+    assert story.condition("ResultsAvailable") == ("True", "KeptInPartitionServices")
+    assert story.workloads.keys() == {"j-ps"}
+    assert not story.decision.follow
+    assert story.said[-1] == "Succeeded"
+
+
+def test_success_with_output_leaves_no_pods(build: Build) -> None:
+    story = build.Story({"output": {"url": "s3://bucket/out"}}).running()
+    story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
+    assert story.workloads == {}
+    assert story.condition("ResultsAvailable") == ("True", "WrittenToOutput")
+    assert story.status["results"]["url"] == "s3://bucket/out"
+    assert story.look().wanted is not None
+    assert story.workloads == {}
+
+
+def test_results_lost_with_a_pod_are_not_called_available(story: Story, build: Build) -> None:
+    story.running()
+    story.pods = [build.pod("j-ps-0", "partition-service")]
+    story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
+    replaced = build.pod("j-ps-0", "partition-service")
+    replaced["metadata"]["uid"] = "another"
+    story.pods = [replaced]
+    story.look()
+    assert story.condition("ResultsAvailable") == ("False", "ResultsLost")
+    assert story.said[-1] == "ResultsLost"
+
+
+def test_failure_tells_the_users_error_and_keeps_finished_work_for_a_retry(
+    story: Story, build: Build
+) -> None:
+    story.running()
+    why = "task 7 of stage map failed 4 times; the last time: ValueError: bad line"
+    failures = [("USER", "ValueError: bad line")]
+    told = build.progress((0, 0, 9), phase="FAILED", message=why, failures=failures)
+    story.hears(told).look()
+    assert story.status["phase"] == "Failed"
+    assert story.condition("Failed") == ("True", "TaskFailed")
+    assert "ValueError: bad line" in story.message("Failed")
+    assert story.status["failures"][0]["message"] == "ValueError: bad line"
+    assert story.workloads.keys() == {"j-ps"}
+    story.hears(None).after(3601).look()
+    assert story.workloads == {}
+
+
+def test_retry_runs_a_failed_job_again_with_new_pods(story: Story, build: Build) -> None:
+    story.running()
+    before = story.workloads["j-coordinator"]["spec"]["template"]
+    story.hears(build.progress((0, 0, 9), phase="FAILED", message="it broke")).look()
+    story.hears(None).set(retry=1).look()
+    assert story.status["phase"] == "Pending"
+    assert "completionTime" not in story.status
+    assert story.condition("Failed") == ("", "")
+    assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
+    assert story.workloads["j-coordinator"]["spec"]["template"] != before
+    assert story.said[-1] == "Retrying"
+    story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
+    assert story.condition("Succeeded") == ("True", "Succeeded")
+
+
+def test_retry_of_a_job_that_succeeded_is_ignored_once_with_a_word(
+    story: Story, build: Build
+) -> None:
+    story.running()
+    story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
+    story.set(retry=1).look()
+    story.look()
+    assert story.status["phase"] == "Succeeded"
+    assert story.said.count("RetryIgnored") == 1
+
+
+def test_suspending_before_the_start_makes_nothing(build: Build) -> None:
+    story = build.Story({"suspend": True})
+    story.look()
+    assert story.status["phase"] == "Suspended"
+    assert story.condition("Suspended") == ("True", "NotStarted")
+    assert story.workloads == {}
+    story.set(suspend=False).look()
+    assert story.condition("Suspended") == ("False", "Resumed")
+    assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
+
+
+def test_suspending_keeps_the_partition_services_that_hold_finished_work(story: Story) -> None:
+    story.running().set(suspend=True).look()
+    assert story.condition("Suspended") == ("True", "Suspended")
+    assert story.workloads.keys() == {"j-ps"}
+    assert story.replicas("j-ps") == 1
+    assert "volumeClaimTemplate" in story.message("Suspended")
+    assert not story.decision.follow
+    story.hears(None).set(suspend=False).look()
+    assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
+    assert story.condition("Suspended") == ("False", "Resumed")
+
+
+def test_with_volumes_all_pods_leave_while_suspended(build: Build) -> None:
+    claim = {"resources": {"requests": {"storage": "1Gi"}}}
+    storage = {"storage": {"volumeClaimTemplate": claim}}
+    story = build.Story({"partitionService": storage}).running()
+    story.set(suspend=True).look()
+    assert story.replicas("j-ps") == 0
+    story.hears(None).set(suspend=False).look()
+    assert story.replicas("j-ps") == 1
+
+
+def test_time_in_suspension_does_not_count_for_the_deadline(build: Build) -> None:
+    story = build.Story({"activeDeadlineSeconds": 100}).running()
+    story.after(60).set(suspend=True).look()
+    story.after(1000).set(suspend=False).look()
+    story.after(30).hears(build.progress((8, 2, 0))).look()
+    assert "stopping" not in story.status
+    story.after(20).look()
+    assert story.status["stopping"]["reason"] == "DeadlineExceeded"
+
+
+def test_a_deadline_ends_the_job_through_its_coordinator(build: Build) -> None:
+    story = build.Story({"activeDeadlineSeconds": 100}).running()
+    story.after(100).look()
+    assert "activeDeadlineSeconds" in story.decision.cancel
+    assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
+    story.hears(build.progress((8, 0, 2), phase="CANCELLED", message="cancelled")).look()
+    assert story.status["phase"] == "Failed"
+    assert story.condition("Failed") == ("True", "DeadlineExceeded")
+
+
+def test_cancel_asks_the_coordinator_and_does_not_wait_for_ever(story: Story) -> None:
+    story.running().set(cancel=True).look()
+    assert story.decision.cancel
+    assert story.status["phase"] == "Running"
+    story.after(31).look()
+    assert story.status["phase"] == "Cancelled"
+    assert story.condition("Failed") == ("True", "Cancelled")
+    assert story.workloads == {}
+
+
+def test_cancel_before_the_start_needs_no_coordinator(build: Build) -> None:
+    story = build.Story({"cancel": True})
+    story.look()
+    assert story.status["phase"] == "Cancelled"
+    assert story.workloads == {}
+
+
+def test_cancel_of_a_suspended_job_ends_it_at_once(story: Story) -> None:
+    story.running().set(suspend=True).look()
+    story.hears(None).set(cancel=True).look()
+    assert story.status["phase"] == "Cancelled"
+
+
+def test_the_job_is_deleted_when_its_time_is_over(build: Build) -> None:
+    story = build.Story({"ttlSecondsAfterFinished": 60}).running()
+    story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
+    assert story.decision.again_in_s == 60
+    story.after(59).look()
+    assert not story.deleted
+    story.after(1).look()
+    assert story.deleted
+
+
+def test_objects_of_a_stranger_with_the_jobs_label_are_not_touched(story: Story) -> None:
+    story.workloads["j-workers"] = {
+        "kind": "Deployment",
+        "metadata": {"name": "j-workers", "uid": "x", "labels": {}, "ownerReferences": []},
+        "spec": {"replicas": 3},
+    }
+    story.look()
+    assert story.condition("Accepted") == ("False", "NameTaken")
+    assert story.replicas("j-workers") == 3
+
+
+def test_what_an_earlier_job_of_the_name_left_is_waited_for(story: Story) -> None:
+    owner = {"kind": "DiscoJob", "uid": "earlier"}
+    story.workloads["j-ps"] = {
+        "kind": "StatefulSet",
+        "metadata": {"name": "j-ps", "uid": "x", "labels": {}, "ownerReferences": [owner]},
+        "spec": {"replicas": 1},
+    }
+    story.look()
+    assert story.condition("Accepted") == ("False", "CleaningUp")
+    del story.workloads["j-ps"]
+    story.look()
+    assert story.condition("Accepted") == ("True", "Accepted")
+
+
+def test_a_change_that_rules_cannot_refuse_is_told(story: Story) -> None:
+    story.running().set(inputs=["/in/b"]).look()
+    assert story.condition("Accepted") == ("True", "SpecChanged")
+    assert story.said[-1] == "SpecChanged"
+
+
+def test_replicas_may_change_while_the_job_runs(story: Story) -> None:
+    story.running().set(workers={"replicas": 5}).look()
+    assert story.replicas("j-workers") == 5
+    assert story.condition("Accepted") == ("True", "Accepted")
+
+
+def test_a_silent_coordinator_is_told_and_its_workers_stay(story: Story, build: Build) -> None:
+    story.running()
+    told = build.progress((8, 2, 0))
+    story.hears(told, silent_s=31.0, problem="UNAVAILABLE: no route").look()
+    assert story.condition("Running") == ("False", "CoordinatorUnreachable")
+    assert "no route" in story.message("Running")
+    assert story.replicas("j-workers") == 2
+
+
+def test_an_operator_that_has_just_started_leaves_the_pods_as_they_are(build: Build) -> None:
+    story = build.Story({"workers": {"min": 1, "max": 8}}).running()
+    assert story.replicas("j-workers") == 8
+    story.hears(None).look()
+    assert story.replicas("j-workers") == 8
+    assert story.status["phase"] == "Running"
+
+
+@pytest.mark.parametrize("ready", [False, None])
+def test_pods_that_cannot_end_on_lost_nodes_are_removed(
+    story: Story, build: Build, ready: bool | None
+) -> None:
+    story.running()
+    lost = build.pod("j-ps-0", "partition-service")
+    lost["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    story.pods = [lost]
+    if ready is not None:
+        story.nodes["node-1"] = ready
+    assert story.after(4).look().lost_pods == ()
+    story.after(2).look()
+    assert bool(story.decision.lost_pods) == (ready is False)
+    story.after(60).look()
+    assert story.decision.lost_pods == (("j-ps-0", "uid-of-j-ps-0"),)
+
+
+def test_a_worker_killed_for_memory_gets_more_once(build: Build) -> None:
+    limits = {"resources": {"limits": {"memory": "256Mi"}}}
+    story = build.Story({"workers": {**limits, "oomRetryFactor": 2}}).running()
+    killed = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    container = {"name": "worker", "restartCount": 1, "lastState": killed, "state": {}}
+    story.pods = [build.pod("j-workers-a", containerStatuses=[container])]
+    story.look()
+    template = story.workloads["j-workers"]["spec"]["template"]["spec"]
+    assert template["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
+    assert "MemoryRaised" in story.said
+    story.look()
+    assert story.said.count("MemoryRaised") == 1
+    assert story.status["memoryFactor"] == {"shared": 2.0}
+
+
+def test_requirements_that_cannot_be_installed_fail_the_job(build: Build) -> None:
+    story = build.Story({"requirements": ["no-such-package"]})
+    story.look()
+    ended = {"terminated": {"exitCode": 1, "message": "No matching distribution: no-such-package"}}
+    init = {"name": "prepare", "restartCount": 0, "state": ended}
+    story.pods = [build.pod("j-workers-a", initContainerStatuses=[init])]
+    story.look()
+    assert story.condition("Running") == ("False", "SetupFailed")
+    assert "no-such-package" in story.message("Running")
+    init["restartCount"] = 2
+    story.look()
+    assert story.condition("Failed") == ("True", "SetupFailed")
+    assert "no-such-package" in story.message("Failed")

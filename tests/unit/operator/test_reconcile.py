@@ -1,0 +1,272 @@
+"""Reconciling against a cluster in a dictionary: what is written, in which order, and how often."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from disco_operator.cache import Cache
+from disco_operator.cluster import ForbiddenError, Kind, UnavailableError
+from disco_operator.fake_cluster import FakeCluster
+from disco_operator.following import NOTHING, News
+from disco_operator.model import DiscoJob, JobKey, Json
+from disco_operator.reconcile import Reconciler
+
+KEY = JobKey("ns", "j")
+
+
+class Told:
+    """Stands for the connections to coordinators: tells what it is given."""
+
+    def __init__(self) -> None:
+        self.news = NOTHING
+        self.followed: set[str] = set()
+        self.cancelled: list[str] = []
+
+    def follow(self, job: DiscoJob) -> None:
+        self.followed.add(job.uid)
+
+    def forget(self, uid: str) -> None:
+        self.followed.discard(uid)
+
+    def take_news(self, uid: str) -> News:
+        return self.news if uid in self.followed else NOTHING
+
+    async def cancel(self, uid: str, reason: str) -> bool:
+        self.cancelled.append(reason)
+        return True
+
+
+class Secrets:
+    """Makes secrets that are none."""
+
+    def job_identity(self, uid: str, created: datetime) -> Mapping[str, bytes]:
+        return {"token": uid.encode()}
+
+
+class Numbers:
+    """Keeps what was measured."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, str] = {}
+        self.first: list[float] = []
+
+    def first_task(self, seconds: float) -> None:
+        self.first.append(seconds)
+
+    def job_phase(self, uid: str, phase: str | None) -> None:
+        if phase is None:
+            self.phases.pop(uid, None)
+        else:
+            self.phases[uid] = phase
+
+
+class World:
+    """A cluster, and a reconciler that looks at it."""
+
+    def __init__(self, operator: Any) -> None:
+        self.cluster = FakeCluster()
+        self.told = Told()
+        self.numbers = Numbers()
+        self.cache = Cache()
+        self.reconciler = Reconciler(
+            cluster=self.cluster,
+            cache=self.cache,
+            following=self.told,  # type: ignore[arg-type]
+            identities=Secrets(),
+            measures=self.numbers,
+            operator=operator,
+        )
+
+    def submit(self, **spec: Any) -> None:
+        """Create the job, or change it."""
+        self.cluster.add(
+            {
+                "apiVersion": "discoproject.org/v1alpha1",
+                "kind": "DiscoJob",
+                "metadata": {"namespace": "ns", "name": "j"},
+                "spec": {"job": "wc:WC", "inputs": ["a"], **spec},
+                "status": self.status,
+            }
+        )
+
+    async def look(self) -> float | None:
+        """Reconcile once, with everything known."""
+        self.cluster.feed(self.cache)
+        return await self.reconciler.reconcile(KEY)
+
+    @property
+    def status(self) -> Json:
+        """The job's status."""
+        found = self.job()
+        return {} if found is None else dict(found.get("status", {}))
+
+    def job(self) -> Json | None:
+        """Return the job."""
+        if "j" not in self.cluster.names(Kind.DISCOJOB):
+            return None
+        self.cluster.feed(self.cache)
+        return self.cache.job(KEY)
+
+    def reasons(self) -> list[str]:
+        """Return the reasons of all events."""
+        return [event.reason for event in self.cluster.events]
+
+
+@pytest.fixture
+def world(build: Any) -> World:
+    """Give an empty world."""
+    return World(build.OPERATOR)
+
+
+def _statuses(writes: list[str]) -> list[str]:
+    return [write for write in writes if "status" in write]
+
+
+async def test_a_new_job_is_made_in_one_go_after_its_status_says_so(world: World) -> None:
+    world.submit()
+    await world.look()
+    assert world.cluster.names(Kind.STATEFULSET) == ("j-ps",)
+    assert world.cluster.names(Kind.DEPLOYMENT) == ("j-coordinator", "j-workers")
+    assert world.cluster.names(Kind.SERVICE) == ("j-coordinator", "j-ps")
+    assert len(world.cluster.names(Kind.SECRET)) == 1
+    assert len(world.cluster.names(Kind.CONFIGMAP)) == 1
+    assert "status" in world.cluster.writes[0]
+    assert len(_statuses(world.cluster.writes)) == 1
+    assert world.reasons() == ["Started"]
+
+
+async def test_looking_again_writes_nothing(world: World, build: Any) -> None:
+    world.submit()
+    await world.look()
+    world.told.news = News(progress=build.progress((8, 2, 0)))
+    await world.look()
+    before = list(world.cluster.writes)
+    for _ in range(3):
+        await world.look()
+    assert world.cluster.writes == before
+
+
+async def test_one_status_write_for_each_look(world: World, build: Any) -> None:
+    world.submit()
+    await world.look()
+    for done in range(1, 5):
+        before = len(_statuses(world.cluster.writes))
+        world.told.news = News(progress=build.progress((10 - done, 0, done)))
+        await world.look()
+        assert len(_statuses(world.cluster.writes)) == before + 1
+    assert world.status["progress"] == "4/10"
+
+
+@pytest.mark.parametrize("verb", ["create", "apply", "write_status"])
+async def test_what_an_unavailable_server_interrupts_is_done_the_next_time(
+    world: World, verb: str
+) -> None:
+    world.submit()
+    world.cluster.fail(verb, UnavailableError("503"))
+    with pytest.raises(UnavailableError):
+        await world.look()
+    await world.look()
+    await world.look()
+    assert world.cluster.names(Kind.STATEFULSET) == ("j-ps",)
+    assert world.cluster.names(Kind.DEPLOYMENT) == ("j-coordinator", "j-workers")
+    assert len(world.cluster.names(Kind.SECRET)) == 1
+    assert world.status["phase"] == "Pending"
+
+
+async def test_a_namespace_without_rights_is_told_and_asked_again(world: World) -> None:
+    world.submit()
+    world.cluster.fail("create", ForbiddenError("cannot create configmaps in namespace ns"))
+    assert await world.look() is not None
+    conditions = {c["type"]: c for c in world.status["conditions"]}
+    assert conditions["Running"]["reason"] == "Forbidden"
+    assert "cannot create configmaps" in conditions["Running"]["message"]
+    assert world.reasons() == ["Started", "Forbidden"]
+    await world.look()
+    assert world.cluster.names(Kind.DEPLOYMENT) == ("j-coordinator", "j-workers")
+
+
+async def test_code_in_a_config_map_must_be_there_and_have_the_module(world: World) -> None:
+    world.submit(code={"configMap": {"name": "code"}})
+    await world.look()
+    assert world.reasons() == ["CodeNotFound"]
+    config = {"apiVersion": "v1", "kind": "ConfigMap"}
+    metadata = {"namespace": "ns", "name": "code"}
+    world.cluster.add({**config, "metadata": metadata, "data": {"other.py": "x"}})
+    await world.look()
+    assert "has no wc.py" in world.cluster.events[-1].message
+    world.cluster.add({**config, "metadata": metadata, "data": {"wc.py": "x = 1"}})
+    await world.look()
+    assert world.reasons()[-1] == "Started"
+
+
+async def test_a_job_that_is_gone_is_forgotten(world: World) -> None:
+    world.submit()
+    await world.look()
+    assert world.told.followed
+    world.cluster.remove(Kind.DISCOJOB, "ns", "j")
+    assert await world.look() is None
+    assert not world.told.followed
+    assert world.numbers.phases == {}
+    assert world.cluster.names(Kind.DEPLOYMENT) == ()
+
+
+async def test_a_job_made_again_under_its_name_starts_anew(world: World) -> None:
+    world.submit()
+    await world.look()
+    first = world.cluster.names(Kind.SECRET)
+    world.cluster.remove(Kind.DISCOJOB, "ns", "j")
+    world.submit()
+    await world.look()
+    assert world.cluster.names(Kind.DEPLOYMENT) == ("j-coordinator", "j-workers")
+    assert world.cluster.names(Kind.SECRET) != first
+
+
+async def test_a_service_of_an_earlier_job_is_not_taken_for_ones_own(world: World) -> None:
+    """It would be removed with that job a moment later, and nobody could find the coordinator."""
+    owner = {"apiVersion": "discoproject.org/v1alpha1", "kind": "DiscoJob", "uid": "earlier"}
+    metadata = {"namespace": "ns", "name": "j-ps", "ownerReferences": [{**owner, "name": "j"}]}
+    world.cluster.add({"apiVersion": "v1", "kind": "Service", "metadata": metadata})
+    world.submit()
+    with pytest.raises(UnavailableError, match="earlier job"):
+        await world.look()
+    world.cluster.remove(Kind.SERVICE, "ns", "j-ps")
+    await world.look()
+    assert world.cluster.names(Kind.DEPLOYMENT) == ("j-coordinator", "j-workers")
+
+
+async def test_cancelling_asks_the_coordinator(world: World, build: Any) -> None:
+    world.submit()
+    await world.look()
+    world.told.news = News(progress=build.progress((8, 2, 0)))
+    world.submit(cancel=True)
+    await world.look()
+    assert world.told.cancelled == ["cancelled: spec.cancel was set"]
+
+
+async def test_what_has_ended_lets_go_of_what_is_not_watched(world: World, build: Any) -> None:
+    world.submit(output={"url": "/out"})
+    await world.look()
+    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
+    world.told.news = News(progress=told)
+    await world.look()
+    for kind in (Kind.DEPLOYMENT, Kind.STATEFULSET, Kind.SERVICE, Kind.SECRET, Kind.CONFIGMAP):
+        assert world.cluster.names(kind) == (), kind
+    assert world.status["phase"] == "Succeeded"
+    before = list(world.cluster.writes)
+    await world.look()
+    assert world.cluster.writes == before
+
+
+async def test_the_status_of_a_large_job_stays_small(world: World, build: Any) -> None:
+    world.submit()
+    await world.look()
+    names = [f"stage-{index}" for index in range(100)]
+    failures = [("USER", "x" * 100_000) for _ in range(20)]
+    told = build.progress(*[(0, 0, 1000)] * 100, names=names, failures=failures)
+    world.told.news = News(progress=told)
+    await world.look()
+
+    assert len(json.dumps(world.status)) < 40_000

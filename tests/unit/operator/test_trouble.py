@@ -1,0 +1,135 @@
+"""What pods say about why they do not run, in the words that users read."""
+
+from typing import Any
+
+import pytest
+
+OLD = "2026-01-02T03:00:00Z"
+
+
+def _waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {
+        "name": "worker",
+        "image": "nowhere/app:1",
+        "state": {"waiting": {"reason": reason, "message": message}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        (
+            {"containerStatuses": [_waiting("ImagePullBackOff", "not found")]},
+            "ImagePullFailed",
+            ("nowhere/app:1", "not found", "spec.image"),
+        ),
+        (
+            {
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/3 nodes are available: 3 Insufficient memory",
+                        "lastTransitionTime": OLD,
+                    }
+                ]
+            },
+            "Unschedulable",
+            ("Insufficient memory", "spec.workers.resources.requests"),
+        ),
+        (
+            {"containerStatuses": [_waiting("CreateContainerConfigError", 'secret "x" not found')]},
+            "ContainerConfigFailed",
+            ('secret "x" not found',),
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "worker",
+                        "restartCount": 1,
+                        "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+                    }
+                ]
+            },
+            "OOMKilled",
+            ("256Mi", "spec.workers.resources.limits.memory"),
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "worker",
+                        "restartCount": 4,
+                        "lastState": {
+                            "terminated": {"exitCode": 2, "message": "no module named disco_engine"}
+                        },
+                    }
+                ]
+            },
+            "PodCrashes",
+            ("4 times", "status 2", "no module named disco_engine"),
+        ),
+        (
+            {
+                "phase": "Pending",
+                "startTime": OLD,
+                "containerStatuses": [_waiting("ContainerCreating")],
+            },
+            "PodStuck",
+            ("kubectl describe pod",),
+        ),
+    ],
+)
+def test_a_pod_that_does_not_run_says_why(
+    build: Any, status: Any, reason: str, words: tuple[str, ...]
+) -> None:
+    story = build.Story()
+    story.look()
+    story.pods = [build.pod("j-workers-a", **status)]
+    story.look()
+    assert story.condition("Running") == ("False", reason)
+    for word in ("j-workers-a", *words):
+        assert word in story.message("Running")
+    story.look()
+    assert story.said.count(reason) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ('pods "j-workers-a" is forbidden: exceeded quota: small', "QuotaExceeded"),
+        ('pods "j-workers-a" is forbidden: violates PodSecurity "restricted"', "PodsRefused"),
+    ],
+)
+def test_pods_that_are_not_admitted_are_told(build: Any, said: str, reason: str) -> None:
+    story = build.Story()
+    story.look()
+    failure = {"type": "ReplicaFailure", "status": "True", "message": said}
+    story.workloads["j-workers"]["status"] = {"conditions": [failure]}
+    story.look()
+    assert story.condition("Running") == ("False", reason)
+    assert said in story.message("Running")
+
+
+def test_pods_that_only_just_started_waiting_are_no_trouble(build: Any) -> None:
+    story = build.Story()
+    story.look()
+    scheduled = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "lastTransitionTime": "2026-01-02T03:04:00Z",
+    }
+    story.pods = [build.pod("j-workers-a", conditions=[scheduled])]
+    story.look()
+    assert story.condition("Running") == ("False", "Starting")
+
+
+def test_workers_at_work_are_not_hidden_by_one_pod_in_trouble(build: Any) -> None:
+    story = build.Story().running()
+    story.pods = [build.pod("j-workers-b", containerStatuses=[_waiting("ErrImagePull", "gone")])]
+    story.look()
+    assert story.condition("Running") == ("True", "ImagePullFailed")
+    assert "gone" in story.message("Running")

@@ -44,10 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not home:
         parser.error("the environment variable POD_NAMESPACE must name the operator's namespace")
     logs.configure(options.log_level)
+    # Started when there is nothing left to do but clean up. A replica that neither follows, leads
+    # nor is gone, because a task cannot be cancelled, is the one thing that must not be.
+    deadline = threading.Timer(ENDING_S, os._exit, (EXIT_FAILED,))
+    deadline.daemon = True
     try:
-        asyncio.run(_run(options, home))
+        asyncio.run(_run(options, home, deadline))
     except Exception as error:
-        return _explain(error)
+        return explain(error)
+    finally:
+        deadline.cancel()
     return 0
 
 
@@ -74,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _run(options: argparse.Namespace, home: str) -> None:
+async def _run(options: argparse.Namespace, home: str, deadline: threading.Timer) -> None:
     pod = os.environ.get("POD_NAME", "") or socket.gethostname()
     scope = Scope(
         namespaces=tuple(options.namespace), home=home, lease=options.lease_name, instance=pod
@@ -109,18 +115,8 @@ async def _run(options: argparse.Namespace, home: str) -> None:
             )
             await leader.run(stop)
     finally:
-        _end_anyway()
+        deadline.start()
         await api.close()
-
-
-def _end_anyway() -> None:
-    """Make sure that the process ends soon, even if a task cannot be cancelled.
-
-    Neither follower nor leader nor gone is the one thing that a replica must never be.
-    """
-    ending = threading.Timer(ENDING_S, os._exit, (EXIT_FAILED,))
-    ending.daemon = True
-    ending.start()
 
 
 async def _acquired(leadership: Leadership, stop: asyncio.Event) -> bool:
@@ -135,7 +131,8 @@ async def _acquired(leadership: Leadership, stop: asyncio.Event) -> bool:
     return acquired
 
 
-def _explain(error: Exception) -> int:
+def explain(error: Exception) -> int:
+    """Log why the process ends; return its exit status."""
     leaves = tuple(_leaves(error))
     for leaf in leaves:
         if isinstance(leaf, LeadershipLostError | FencedError):

@@ -95,6 +95,7 @@ class Leadership:
         self._mine: Lease | None = None
         self._written_at = 0.0
         self._tried_at = clock()
+        self._trouble = ""
 
     @property
     def leader(self) -> str:
@@ -136,7 +137,7 @@ class Leadership:
             try:
                 pause_s = RENEW_EVERY_S if await self._renew() else 0.0
             except UnavailableError as error:
-                log.warning("lease not renewed", extra={"error": str(error)})
+                self._warn("lease not renewed", error)
                 pause_s = RETRY_AFTER_S
 
     async def release(self) -> None:
@@ -162,8 +163,9 @@ class Leadership:
                 return False
             taken = await self._store.write(self._claim(found), timeout_s=REQUEST_S)
         except ClusterError as error:
-            log.warning("lease not readable or writable", extra={"error": str(error)})
+            self._warn("lease not readable or writable", error)
             return False
+        self._trouble = ""
         if taken is None:
             return False
         # Counted from before the write: nobody can have seen it earlier.
@@ -195,5 +197,11 @@ class Leadership:
                 raise LeadershipLostError(f"the lease is held by {leader or 'nobody'}")
             self._mine = found
             return False
-        self._mine, self._written_at = written, began
+        self._mine, self._written_at, self._trouble = written, began, ""
         return True
+
+    def _warn(self, event: str, error: ClusterError) -> None:
+        # Tried every second or faster: that it fails is news once, not every time.
+        if str(error) != self._trouble:
+            log.warning(event, extra={"error": str(error)})
+        self._trouble = str(error)

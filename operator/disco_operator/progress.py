@@ -35,6 +35,8 @@ def phase_of(progress: coordinator_pb2.JobProgress) -> Phase:
 
 def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: datetime) -> None:
     """Take a coordinator's newest progress over into *status*."""
+    if not_yet_informed(progress, status):
+        return
     stages = progress.stages[:MAX_STAGES]
     before = {stage["name"]: stage for stage in status.get("stages", ())}
     began = now - timedelta(seconds=progress.elapsed_s)
@@ -50,7 +52,30 @@ def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: date
         status["stage"] = current
     known = {_identity(failure): failure for failure in status.get("failures", ())}
     status["failures"] = [
-        _failure(report, known, now) for report in progress.failures[-MAX_FAILURES:]
+        _failure(report, known, now) for report in _worth_telling(progress)[-MAX_FAILURES:]
+    ]
+
+
+def not_yet_informed(progress: coordinator_pb2.JobProgress, status: Json) -> bool:
+    """Return whether a coordinator knows less than the status: it has only just started.
+
+    Until it has heard from the partition services what its predecessor did, it knows no stages.
+    """
+    return not progress.stages and bool(status.get("stages"))
+
+
+def _worth_telling(
+    progress: coordinator_pb2.JobProgress,
+) -> list[coordinator_pb2.FailureReport]:
+    """Return the failures that somebody must act on.
+
+    Those of attempts that lost their worker are none, unless they have ended the job.
+    """
+    return [
+        report
+        for report in progress.failures
+        if report.failure.kind != common_pb2.FAILURE_KIND_INFRASTRUCTURE
+        or progress.phase == coordinator_pb2.JOB_PHASE_FAILED
     ]
 
 

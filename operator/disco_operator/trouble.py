@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from disco_engine.process import EXIT_OUT_OF_MEMORY
 from disco_operator import names
 from disco_operator.model import Json, read_time
 
@@ -65,12 +66,16 @@ def troubles_of(children: Sequence[Json], now: datetime) -> tuple[Trouble, ...]:
     return tuple(found.values())
 
 
+def _was_oom_killed(ended: Json) -> bool:
+    return ended.get("reason") == "OOMKilled" or ended.get("exitCode") == EXIT_OUT_OF_MEMORY
+
+
 def oom_killed(pods: Sequence[Json]) -> Iterator[tuple[Json, str]]:
     """Yield pods that were killed for want of memory, and their limit ("" if there is none)."""
     for pod in pods:
         for status in _statuses(pod):
             ended = _ended(status)
-            if ended.get("reason") == "OOMKilled":
+            if _was_oom_killed(ended):
                 yield pod, _memory_limit(pod, status["name"])
 
 
@@ -85,7 +90,7 @@ def _of_pod(pod: Json, now: datetime) -> Iterator[Trouble]:
     for status in _statuses(pod):
         yield from _waiting(status, name, role)
         ended = _ended(status)
-        if ended.get("reason") == "OOMKilled":
+        if _was_oom_killed(ended):
             limit = _memory_limit(pod, status["name"])
             yield Trouble(
                 reason="OOMKilled",

@@ -12,7 +12,7 @@ from disco_operator.groups import WorkerGroup, groups_of
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json
 from disco_operator.notes import note
-from disco_operator.progress import note_progress, phase_of
+from disco_operator.progress import not_yet_informed, note_progress, phase_of
 from disco_operator.scaling import wanted_pods
 from disco_operator.trouble import Trouble, oom_killed, troubles_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
@@ -60,6 +60,8 @@ def wanted_children(job: DiscoJob, status: Json, observed: Observed) -> Wanted:
     """Return the children of a job that should be running."""
     assert job.spec is not None
     progress = observed.news.progress
+    if progress is not None and not_yet_informed(progress, status):
+        progress = None
     current = _current_replicas(job, observed)
     workers: dict[str, int] = {}
     for group in groups_of(job.key, job.spec):
@@ -107,7 +109,8 @@ def _current_replicas(job: DiscoJob, observed: Observed) -> dict[str, int]:
 
 
 def _note_coordinator(status: Json, progress: coordinator_pb2.JobProgress) -> None:
-    status["coordinator"] = {"epoch": progress.epoch, "lastEvent": progress.last_event}
+    if progress.epoch:  # 0: it does not know yet which it is
+        status["coordinator"] = {"epoch": progress.epoch, "lastEvent": progress.last_event}
 
 
 def _note_planned(

@@ -26,6 +26,7 @@ from disco.v1 import (
     partition_pb2_grpc,
 )
 from disco_engine.core.settings import JobSettings
+from disco_engine.local.ports import ReservedPort
 from disco_engine.rpc import TOKEN_VARIABLE, aio_channel, credentials_of
 from disco_engine.wire import settings_to_wire
 
@@ -63,6 +64,10 @@ class Child:
     async def serve(self, *flags: str) -> None:
         """Start it and wait until it serves."""
         await self.start(*flags)
+        await self.serving()
+
+    async def serving(self) -> None:
+        """Wait until it serves."""
         async with asyncio.timeout(PATIENCE_S):
             while not self.ready_file.exists():
                 assert self._process is not None
@@ -111,6 +116,7 @@ class Job:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.spec_file = directory / "job"
+        self.code = job_pb2.JobCode()
         self.settings = JobSettings(worker_lease_s=20.0, service_lease_s=5.0)
         self.services = [Child("disco_engine.partition", f"ps-{n}", directory) for n in (0, 1)]
         self.coordinator = Child("disco_engine.coordinator", "coordinator", directory)
@@ -124,7 +130,9 @@ class Job:
         )
 
     def coordinator_flags(self) -> Sequence[str]:
-        spec = job_pb2.JobSpec(uid=UID, name="a job", settings=settings_to_wire(self.settings))
+        spec = job_pb2.JobSpec(
+            uid=UID, name="a job", code=self.code, settings=settings_to_wire(self.settings)
+        )
         self.spec_file.write_bytes(spec.SerializeToString())
         flags = ["--job-file", str(self.spec_file)]
         for number, service in enumerate(self.services):
@@ -213,10 +221,19 @@ class Worker:
                 result.plan.inputs.add(urls=[f"/input/{number}"])
         else:
             result.records_in = sum(source.expected.records for source in task.run.sources)
-            result.labels.append(await self._push(task))
+            pushed = await self._push(task)
+            if pushed is None:
+                return coordinator_pb2.AttemptReport(
+                    attempt=task.attempt,
+                    failed=common_pb2.Failure(
+                        kind=common_pb2.FAILURE_KIND_INFRASTRUCTURE, message="refused"
+                    ),
+                )
+            result.labels.append(pushed)
         return coordinator_pb2.AttemptReport(attempt=task.attempt, finished=result)
 
-    async def _push(self, task: coordinator_pb2.TaskAssignment) -> common_pb2.LabelTotals:
+    async def _push(self, task: coordinator_pb2.TaskAssignment) -> common_pb2.LabelTotals | None:
+        """Push the task's block; None: the service was restarted, and refuses the attempt."""
         totals = common_pb2.Totals(blocks=1, records=1, bytes=len(FRAME))
         outputs = partition_pb2.AttemptBlocks(
             attempt=task.attempt,
@@ -231,6 +248,8 @@ class Worker:
             reply = await call.read()
         await call.done_writing()
         assert isinstance(reply, partition_pb2.PushReply)
+        if reply.results[0].status == partition_pb2.PUSH_STATUS_REFUSED:
+            return None
         assert reply.results[0].status == partition_pb2.PUSH_STATUS_COMPLETE
         return common_pb2.LabelTotals(label=0, totals=totals)
 
@@ -387,6 +406,44 @@ async def test_it_stops_while_it_still_waits_for_its_services(job: Job) -> None:
     assert status == 0
 
 
+async def test_it_waits_for_services_as_long_as_it_is_told(job: Job) -> None:
+    job.settings = JobSettings(service_lease_s=0.2)
+    ports = [ReservedPort() for _ in job.services]
+    for service, port in zip(job.services, ports, strict=True):
+        service.port = port.port
+    await job.coordinator.start(*job.coordinator_flags(), "--wait-for-services", "1000")
+    for number in range(len(job.services)):
+        await job.serve_partition(number)
+    await job.coordinator.serving()
+    assert (await (await job.worker("w1")).hello()).epoch == 1
+    for port in ports:
+        port.release()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_code_that_comes_in_a_file_takes_the_place_of_the_job_s(
+    job: Job, whole: bool
+) -> None:
+    job.code = job_pb2.JobCode(
+        loader="a:b", payload=b"old", modules_zip=b"old zip", python_path=["/old"]
+    )
+    code = job_pb2.JobCode(loader="c:d", payload=b"new")
+    if whole:
+        code.modules_zip = b"new zip"
+        code.python_path.append("/new")
+    file = job.directory / "code"
+    file.write_bytes(code.SerializeToString())
+    for number in range(len(job.services)):
+        await job.serve_partition(number)
+    await job.coordinator.serve(*job.coordinator_flags(), "--code-file", str(file))
+    welcome = await (await job.worker("w1")).hello()
+    assert welcome.job.uid == UID
+    got = welcome.job.code
+    assert (got.loader, got.payload) == ("c:d", b"new")
+    assert got.modules_zip == (b"new zip" if whole else b"old zip")
+    assert got.python_path == (["/new"] if whole else ["/old"])
+
+
 async def test_it_ends_when_its_supervisor_is_gone(running: Job) -> None:
     await running.coordinator.close()
     await running.coordinator.serve(*running.coordinator_flags(), "--exit-on-stdin-eof")
@@ -411,6 +468,8 @@ async def test_services_that_do_not_answer_are_named(job: Job) -> None:
     [
         (("--partition-service", "ps-0"), "'ps-0' is not of the form ps-0=HOST:PORT"),
         (("--job-file", "/nowhere"), "/nowhere is not a readable job"),
+        (("--code-file", "/nowhere"), "/nowhere is not readable code"),
+        (("--code-file", "/dev/null"), "the code in /dev/null names no loader"),
     ],
 )
 async def test_wrong_flags_are_explained(job: Job, flags: tuple[str, ...], message: str) -> None:

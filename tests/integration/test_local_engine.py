@@ -248,8 +248,14 @@ def test_children_end_when_the_process_that_started_them_is_killed(tmp_path: Pat
         parent.stdout.read()
 
     eventually(lambda: not any(map(runs, pids)))
-    LocalEngine(spec()).close()  # the next run removes the files of the one that was killed
-    assert not list(tmp_path.glob("disco-*"))
+
+    def next_run_removes_the_files() -> bool:
+        LocalEngine(spec()).close()
+        return not list(tmp_path.glob("disco-*"))
+
+    # Not always the very next: a process is a zombie already while its last threads, which hold its
+    # files open, are still ending.
+    eventually(next_run_removes_the_files)
 
 
 @pytest.mark.parametrize("argument", ["workers", "slots", "partition_services"])

@@ -2,19 +2,23 @@
 
 import importlib
 import pickle
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from disco.error import DataError, DiscoError
 from disco.job import Job
 from disco.payload import PYTHON, Header, split_payload
+from disco.sources import is_below_installed
 from disco.task import Task, activated
 from disco.travelled import import_script, show_sources, use_original_names
 from disco.util import globalize
 from disco.worker.base import PlannedStage, Worker
-from disco.worker.params import Params, ParamsCopies
+from disco.worker.params import ParamsCopies, merged_params
 from disco_engine.core.model import Grouping, Plan
 from disco_engine.inputs.expand import expand
 from disco_engine.program import PlanRequest, Program, TaskContext, bad_data, fatal
@@ -36,7 +40,8 @@ def load(payload: bytes) -> Program:
     show_sources(header.sources)
     use_original_names(header.files)
     if header.reference:
-        return JobProgram(_referenced(header), _jobargs(header.jobargs))
+        job = _referenced(header)
+        return ReferencedProgram(job, _jobargs(job, header.jobargs))
     job, jobargs = pickle.loads(body)
     return JobProgram(job, jobargs)
 
@@ -53,7 +58,9 @@ class JobProgram:
     """
 
     def __init__(self, job: Job, jobargs: Mapping[str, Any]) -> None:
-        worker = job.worker_for(jobargs)
+        self._worker = worker = job.worker_for(jobargs)
+        self._job = job
+        self._jobargs = jobargs
         self._stages: tuple[PlannedStage, ...] = ()
         with _job_errors_are_fatal():
             self._stages = worker.planned_stages(job, jobargs)
@@ -97,6 +104,45 @@ class JobProgram:
                 raise bad_data(str(error), input=error.url) from error
 
 
+class ReferencedProgram(JobProgram):
+    """A job that nobody has looked into before: whoever submitted it had its name only.
+
+    What it reads may stand in the job itself. Where its records go was decided before it was
+    loaded, so an output of its own must be repeated outside. Its ``memory``, ``sort_memory``,
+    ``split_size``, ``task_timeout``, ``deadline`` and ``max_attempts`` come too late as well: the
+    settings that it runs with are the submitter's.
+    """
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Expand and split the inputs, the job's own if none were given, and name the stages.
+
+        Raises:
+            ProgramError: An input is missing or unreadable, there is none at all, or the job has an
+                output that nobody knows of.
+        """
+        own_output = self._own("output")
+        if own_output and not request.output_url:
+            raise fatal(
+                f"the job has an output of its own, {own_output!r}, which is not known where its"
+                " records are sent: write it as spec.output"
+            )
+        if not request.inputs:
+            request = replace(request, inputs=self._own_inputs())
+        return super().plan(request)
+
+    def _own(self, parameter: str) -> Any:
+        return self._worker.getitem(parameter, self._job, self._jobargs)
+
+    def _own_inputs(self) -> tuple[tuple[str, ...], ...]:
+        from disco.submission import input_urls  # most slots never plan
+
+        with _job_errors_are_fatal():
+            inputs = tuple(input_urls(self._own("input")))
+        if not inputs:
+            raise fatal("no input: set spec.inputs, or give the job an input of its own")
+        return inputs
+
+
 @contextmanager
 def _job_errors_are_fatal() -> Iterator[None]:
     try:
@@ -115,11 +161,19 @@ def _let_functions_see(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> 
         globalize(function, names)
 
 
-def _jobargs(jobargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments that came as JSON, in the form that ``Job.run`` takes."""
+def _jobargs(job: Job, jobargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments that came as JSON, in the form that ``Job.run`` takes.
+
+    Raises:
+        ProgramError: FATAL: there are params, which the job's own have no room for.
+    """
     arguments = dict(jobargs)
-    if isinstance(arguments.get("params"), dict):
-        arguments["params"] = Params(**arguments["params"])
+    given = arguments.get("params")
+    if isinstance(given, dict):
+        del arguments["params"]
+        own = job.worker_for(arguments).getitem("params", job, {})
+        with _job_errors_are_fatal():
+            arguments["params"] = merged_params(own, given)
     return arguments
 
 
@@ -127,10 +181,11 @@ def _referenced(header: Header) -> Job:
     """Import the job that a reference names.
 
     Raises:
-        ProgramError: There is no such attribute, or it is no job.
+        ProgramError: There is no such module or attribute, or it is no job. What the module raises
+            while it is imported passes through.
     """
     name, _, attribute = header.reference.partition(":")
-    module = import_script(name) if name.endswith(".py") else importlib.import_module(name)
+    module = _imported(name)
     if not attribute:
         return _only_job(module, name)
     try:
@@ -141,6 +196,33 @@ def _referenced(header: Header) -> Job:
         jobs = ", ".join(_jobs_in(module)) or "none"
         raise fatal(f"{name} has no attribute {attribute!r}; jobs in it: {jobs}") from None
     return _as_job(thing, f"{name}:{attribute}")
+
+
+def _imported(name: str) -> ModuleType:
+    if name.endswith(".py"):
+        try:
+            return import_script(name)
+        except DiscoError as error:
+            raise fatal(f"{error}: looked in {_places()}") from error
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # one that it imports is missing
+        raise fatal(
+            f"there is no module {error.name}: looked in {_places()}, and among the installed"
+            " packages"
+        ) from error
+
+
+def _places() -> str:
+    """Return where modules are looked for, but for those that are installed."""
+    listed = [
+        f"{place}{'' if place.exists() else ' (not there)'}"
+        for place in map(Path, sys.path)
+        if not (is_below_installed(place) or place.is_relative_to(sys.base_prefix))
+    ]
+    return ", ".join(listed) or "no directory"
 
 
 def _only_job(module: ModuleType, name: str) -> Job:

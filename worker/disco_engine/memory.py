@@ -1,12 +1,20 @@
-"""Make the C allocator keep what it was given back, for processes that pass large messages on."""
+"""What our processes must know of memory: how to keep it, and whether the container ran out."""
 
 import ctypes
+import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEEP_BYTES = 64 * 1024 * 1024
 _LARGEST_BYTES = 32 * 1024 * 1024  # the most that glibc accepts
+
+_OOM_COUNTERS = (  # of the container that this process is in, as cgroups v2 and v1 have it
+    Path("/sys/fs/cgroup/memory.events"),
+    Path("/sys/fs/cgroup/memory/memory.oom_control"),
+)
 
 
 def keep_freed_memory() -> None:
@@ -23,3 +31,36 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+class OomWatch:
+    """Tells whether the kernel has killed processes of this container for want of memory.
+
+    With cgroups v2 Kubernetes has the whole container killed, with v1 only its largest process: a
+    slot that dies by SIGKILL then looks like one that killed itself.
+
+    Args:
+        counters: Files that may have a line "oom_kill NUMBER"; the first that does is used.
+
+    Source:
+        Linux kernel documentation: cgroup-v2.rst (memory.events), cgroup-v1/memory.rst.
+    """
+
+    def __init__(self, counters: Sequence[Path] = _OOM_COUNTERS) -> None:
+        self._counters = counters
+        self._known = self._count()
+
+    def killed(self) -> bool:
+        """Return whether that has happened since the last call, or since this was made."""
+        before, self._known = self._known, self._count()
+        return self._known > before
+
+    def _count(self) -> int:
+        for path in self._counters:
+            try:
+                found = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
+            except OSError:
+                continue
+            if found is not None:
+                return int(found[1])
+        return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 EXIT_PORT_TAKEN = 3
 EXIT_FENCED = 4
+EXIT_OUT_OF_MEMORY = 5
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--exit-on-stdin-eof",
         action="store_true",
         help="end when standard input is closed: the supervisor is gone",
+    )
+    parser.add_argument(
+        "--health-port",
+        type=int,
+        help="where to answer grpc.health.v1, in plaintext, for anybody who asks;"
+        ' the service "ready" is SERVING once the process does its work (default: nowhere)',
     )
     parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
 

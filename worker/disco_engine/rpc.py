@@ -1,18 +1,27 @@
-"""How our processes call each other: channels, servers, the job's token, message sizes.
+"""How our processes call each other: channels, servers, certificates, the job's token, sizes.
 
-Every connection carries the job's bearer token, so that nothing else on the machine or in the
-cluster can push, read or seal. The token comes from the environment, never from a command line.
+Every call carries the job's bearer token, so that nothing else on the machine or in the cluster can
+push, read or seal. The token comes from the environment, never from a command line. Where packets
+leave the machine, both ends of every connection also show a certificate of the job's own authority.
 """
 
 import hmac
+import ipaddress
 import os
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
 import grpc
 import grpc.aio
 
 TOKEN_VARIABLE = "DISCO_JOB_TOKEN"
+TLS_VARIABLE = "DISCO_TLS_DIR"
+TLS_NAME = "disco-job"
+"""The name in every certificate. Which job a certificate is for, its authority says."""
+
 MAX_MESSAGE_BYTES = 72 * 1024 * 1024  # the largest plan (64 MiB) and its envelope
 
 _OPTIONS: list[tuple[str, Any]] = [
@@ -29,6 +38,9 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
+    # A pod that was replaced has another address, and its name is looked up when a connection
+    # breaks: gRPC's default would wait for half a minute between two looks.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 ]
 
 
@@ -49,18 +61,112 @@ def credentials_of(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
 
 
-def aio_channel(address: str) -> grpc.aio.Channel:
-    """Return a channel to ``host:port``; pass ``metadata=credentials_of(token)`` to each call."""
-    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+class IdentityError(RuntimeError):
+    """What should prove who a process is cannot be used: correct the files that it names."""
 
 
-def sync_channel(address: str) -> grpc.Channel:
-    """Return a blocking channel to ``host:port``, for programs without an event loop."""
-    return grpc.insecure_channel(address, options=_OPTIONS)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsIdentity:
+    """What a process proves who it is with, and by whose word it knows the others.
+
+    Attributes:
+        ca: The certificate of the job's authority, PEM. Nobody else's word counts.
+        certificate: The process's own, PEM, for TLS_NAME, as server and as client.
+        key: The private key to it, PEM.
+    """
+
+    ca: bytes
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> Self:
+        """Read ``ca.crt``, ``tls.crt`` and ``tls.key``.
+
+        Raises:
+            IdentityError: A file is missing, unreadable or not what its name says.
+        """
+        content = {}
+        for name in ("ca.crt", "tls.crt", "tls.key"):
+            path = directory / name
+            try:
+                content[name] = path.read_bytes()
+            except OSError as error:
+                raise IdentityError(
+                    f"{TLS_VARIABLE}: {path} cannot be read ({error.strerror}): the directory must"
+                    " hold ca.crt, tls.crt and tls.key, readable by this process"
+                ) from error
+        _check_pair(directory)
+        return cls(ca=content["ca.crt"], certificate=content["tls.crt"], key=content["tls.key"])
+
+    @classmethod
+    def from_environment(cls) -> Self | None:
+        """Read the files in the directory that the environment names; None: it names none.
+
+        Raises:
+            IdentityError: They cannot be used.
+        """
+        directory = os.environ.get(TLS_VARIABLE, "")
+        return cls.from_directory(Path(directory)) if directory else None
+
+    def for_channels(self) -> grpc.ChannelCredentials:
+        """Return what a client shows and demands."""
+        return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
+
+    def for_servers(self) -> grpc.ServerCredentials:
+        """Return what a server shows and demands."""
+        return grpc.ssl_server_credentials(
+            [(self.key, self.certificate)], self.ca, require_client_auth=True
+        )
+
+
+def _check_pair(directory: Path) -> None:
+    """Find out here what gRPC would later report as a port that is taken, or not at all."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    names = "ca.crt"
+    try:
+        context.load_verify_locations(directory / names)
+        names = "tls.crt and tls.key"
+        context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
+    except ssl.SSLError as error:
+        raise IdentityError(
+            f"{TLS_VARIABLE}: {names} in {directory} cannot be used ({error.reason or error}):"
+            " certificates and key must be PEM, and the key must be that of tls.crt"
+        ) from error
+
+
+_TLS_OPTIONS = [*_OPTIONS, ("grpc.ssl_target_name_override", TLS_NAME)]
+
+
+def aio_channel(address: str, *, identity: TlsIdentity | None = None) -> grpc.aio.Channel:
+    """Return a channel to ``host:port``; pass ``metadata=credentials_of(token)`` to each call.
+
+    Args:
+        address: Where to.
+        identity: Who we are; None: who the environment says we are, or nobody in particular.
+
+    Raises:
+        IdentityError: The files that the environment names cannot be used.
+    """
+    identity = identity or TlsIdentity.from_environment()
+    if identity is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    return grpc.aio.secure_channel(address, identity.for_channels(), options=_TLS_OPTIONS)
+
+
+def sync_channel(address: str, *, identity: TlsIdentity | None = None) -> grpc.Channel:
+    """Return a blocking channel to ``host:port``, for programs without an event loop.
+
+    Arguments and errors are those of ``aio_channel``.
+    """
+    identity = identity or TlsIdentity.from_environment()
+    if identity is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    return grpc.secure_channel(address, identity.for_channels(), options=_TLS_OPTIONS)
 
 
 def aio_server(token: str) -> grpc.aio.Server:
-    """Return a server that refuses calls without *token*; health checks are free."""
+    """Return a server that refuses calls without *token*."""
     return grpc.aio.server(interceptors=[_TokenCheck(token)], options=_OPTIONS)
 
 
@@ -74,20 +180,49 @@ class PortTakenError(OSError):
         )
 
 
-def listen(server: grpc.aio.Server, host: str, port: int) -> int:
+def listen(server: grpc.aio.Server, host: str, port: int, *, plaintext: bool = False) -> int:
     """Bind *server* and return the port it got (*port*, unless that is 0).
+
+    If the environment names certificates, nobody is let in without one of the same authority. If
+    it names none, only this machine can be listened to: tokens must not travel in the open.
+
+    Args:
+        server: What to bind.
+        host: An address of this machine.
+        port: Which port; 0: any free one.
+        plaintext: Let everybody in, whatever the environment says.
 
     Raises:
         PortTakenError: The port cannot be had.
+        IdentityError: There are no certificates, but others could reach the address; or those that
+            the environment names cannot be used.
     """
     address = f"{host}:{port}"
+    identity = None if plaintext else TlsIdentity.from_environment()
+    if identity is None and not plaintext and not _is_loopback(host):
+        raise IdentityError(
+            f"cannot listen on {address} without certificates, because others can reach it: set"
+            f" {TLS_VARIABLE}, or listen on 127.0.0.1"
+        )
     try:
-        bound = server.add_insecure_port(address)
+        if identity is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, identity.for_servers())
     except RuntimeError as error:  # what grpc raises for any failure to bind
         raise PortTakenError(address) from error
     if bound == 0:
         raise PortTakenError(address)
     return bound
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class _TokenCheck(grpc.aio.ServerInterceptor):
@@ -104,8 +239,8 @@ class _TokenCheck(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith("/grpc.health.v1.Health/"):
-            return handler
+        if handler is None:
+            return None
         for key, value in handler_call_details.invocation_metadata:
             given = value if isinstance(value, bytes) else value.encode()
             if key == "authorization" and hmac.compare_digest(given, self._expected):

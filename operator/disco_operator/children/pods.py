@@ -207,7 +207,7 @@ def _probes() -> Json:
     ready = {"port": names.HEALTH_PORT, "service": "ready"}
     return {
         # Python starts in about a second on an idle machine, and in tens on a busy one.
-        "startupProbe": {"grpc": alive, "periodSeconds": 2, "failureThreshold": 60},
+        "startupProbe": {"grpc": alive, "periodSeconds": 2, "failureThreshold": 150},
         "livenessProbe": {
             "grpc": alive,
             "periodSeconds": 10,

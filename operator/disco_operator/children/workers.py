@@ -47,7 +47,7 @@ def workers_deployment(
             *("--coordinator", names.coordinator_address(job.key)),
             *("--worker-id", "$(POD_NAME)", "--node", "$(NODE_NAME)"),
             *("--slots", str(group.slots), "--scratch-dir", "/scratch"),
-            *("--health-port", str(names.HEALTH_PORT), "--linger"),
+            *("--health-port", str(names.HEALTH_PORT), "--linger", "--exit-on-oom"),
             *("--drain", str(DRAIN_S - 3), "--give-up-after", str(GIVE_UP_AFTER_S)),
             *([] if group.stage is None else [f"--stage={group.stage}"]),
             *(f"--except-stage={stage}" for stage in group.except_stages),

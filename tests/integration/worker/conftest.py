@@ -47,6 +47,8 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
         self.draining = False
         self.ended_well = False
         self.confirms = True
+        self.wants_workers = True
+        self.put_off = 0
         self._to_worker: asyncio.Queue[coordinator_pb2.CoordinatorMessage | None] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._numbers = 0
@@ -64,6 +66,11 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
     async def Work(
         self, request_iterator: AsyncIterator[coordinator_pb2.WorkerMessage], context: Any
     ) -> AsyncIterator[coordinator_pb2.CoordinatorMessage]:
+        if not self.wants_workers:
+            async with self._changed:
+                self.put_off += 1
+                self._changed.notify_all()
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "come again")
         hello = (await anext(request_iterator)).hello
         self.credit = 0
         self._to_worker = asyncio.Queue()

@@ -291,6 +291,16 @@ async def test_a_worker_without_a_coordinator_gives_up(bench: Bench) -> None:
     assert await worker.alone()
 
 
+async def test_a_worker_that_is_told_to_come_again_does_not_give_up(bench: Bench) -> None:
+    """Partition services may be slower to start than it is patient with a silent coordinator."""
+    coordinator = await bench.begin()
+    coordinator.wants_workers = False
+    await bench.worker("--give-up-after", "0.3", wait=False)
+    await coordinator.until(lambda: coordinator.put_off == 5)  # 0.8 s later than the first time
+    coordinator.wants_workers = True
+    await coordinator.until(lambda: bool(coordinator.hellos))
+
+
 async def test_a_worker_with_the_wrong_token_ends_at_once(bench: Bench) -> None:
     await bench.begin()
     worker = await bench.worker(token="wrong", wait=False)

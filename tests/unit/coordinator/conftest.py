@@ -61,6 +61,7 @@ class FakeMachine(Observed):
         self.events: list[Event] = []
         self.counts: list[StageCounts] = []
         self.parts: list[ResultPart] = []
+        self.untaken: list[str] = []
         self.script: Callable[[Event], Sequence[Action]] = lambda event: ()
 
     def make(
@@ -83,6 +84,9 @@ class FakeMachine(Observed):
 
     def stage_counts(self) -> Sequence[StageCounts]:
         return self.counts
+
+    def untaken_stages(self) -> Sequence[str]:
+        return self.untaken
 
     def results(self) -> Sequence[ResultPart]:
         return self.parts
@@ -114,12 +118,13 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
         """So many calls of Decide are carried out but not answered."""
         self.may_decide = asyncio.Event()
         self.may_decide.set()
+        self.host = "127.0.0.1"  # what others are told
         self.port = 0
         self._server: grpc.aio.Server | None = None
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     async def start(self) -> None:
         self._server = aio_server(TOKEN)
@@ -299,6 +304,7 @@ class Coordinator:
         self.services = services
         self.settings = JobSettings(worker_lease_s=60.0, service_lease_s=60.0)
         self.token = TOKEN
+        self.wait_for_services_s: float | None = None
         self.port = 0
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -317,18 +323,23 @@ class Coordinator:
             run_job(
                 spec,
                 host="127.0.0.1",
-                port=0,
+                port=self.port,
                 services={ServiceId(s.service_id): s.address for s in self.services},
                 token=self.token,
                 on_ready=on_ready,
                 stop=self._stop,
                 make_machine=self.machine.make,
+                wait_for_services_s=self.wait_for_services_s,
             )
         )
 
     async def start(self) -> None:
-        """Start it and wait until it serves and the machine knows of all services."""
+        """Start it and wait until it serves workers."""
         self.begin()
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until it serves workers."""
         async with asyncio.timeout(PATIENCE_S):
             await self._ready.wait()
 

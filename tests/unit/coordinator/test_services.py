@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from disco_engine.coordinator import link
 from disco_engine.core.events import (
     Action,
     CancelRequested,
@@ -204,9 +205,16 @@ async def test_an_inventory_does_not_list_what_was_to_be_dropped_before(
     assert service.dropped == [[attempt(1)]]
 
 
+@pytest.mark.parametrize("reconnect_s", [60.0, 0.0])
 async def test_a_silent_service_is_lost_after_its_lease_and_attached_when_it_is_back(
-    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+    machine: FakeMachine,
+    service: FakePartition,
+    coordinator: Coordinator,
+    monkeypatch: pytest.MonkeyPatch,
+    reconnect_s: float,
 ) -> None:
+    """Over the same channel, and over others, which look its name up again."""
+    monkeypatch.setattr(link, "RECONNECT_S", reconnect_s)
     coordinator.settings = replace(coordinator.settings, service_lease_s=0.4)
     await coordinator.start()
     await machine.hears(ServiceAttached)

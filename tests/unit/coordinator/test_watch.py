@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from disco.v1 import common_pb2, coordinator_pb2
 from disco_engine.core.events import (
     Action,
@@ -68,6 +70,26 @@ async def test_a_watcher_sees_progress_at_once_and_whenever_it_changes(
         pass
     assert (reply.progress.workers, reply.progress.slots) == (1, 2)
     assert [event.text for event in reply.events] == ["event 0"]
+
+
+@pytest.mark.parametrize(
+    ("untaken", "message"),
+    [
+        ([], ""),
+        (["reduce"], "no worker takes stage reduce"),
+        (["map", "reduce"], "no worker takes stages map, reduce"),
+    ],
+)
+async def test_watchers_hear_of_stages_that_no_worker_takes(
+    machine: FakeMachine, coordinator: Coordinator, untaken: list[str], message: str
+) -> None:
+    machine.counts = [StageCounts(name="map", total=3, waiting=3, workers=2)]
+    machine.untaken = untaken
+    await coordinator.start()
+    await coordinator.worker().hello()
+    progress = (await coordinator.watch().read()).progress
+    assert progress.message == message
+    assert progress.stages[0].workers == 2
 
 
 async def test_nothing_is_sent_while_nothing_changes(

@@ -170,6 +170,7 @@ class FakeWorker:
     name: WorkerId
     node: NodeName
     alive: bool = True
+    refuses: frozenset[str] = frozenset()  # names of stages that it does not take
     assigned: deque[Assign] = field(default_factory=deque)
     # The attempt in the slot, and what it has read.
     slot: tuple[Assign, list[str]] | None = None
@@ -257,6 +258,8 @@ class World:
             case Assign():
                 self.credit[action.worker] -= 1
                 assert self.credit[action.worker] >= 0, "more tasks than credit"
+                refused = self.workers[action.worker].refuses if action.work is Work.RUN else ()
+                assert action.stage_name not in refused, "a task of a stage it does not take"
                 if action.push_to is not None:
                     assert action.work is Work.RUN
                 self.to_worker[action.worker].append(action)
@@ -341,6 +344,7 @@ class World:
                 node=worker.node,
                 slots=1,
                 attempts=worker.attempts(),
+                except_stages=worker.refuses,
                 now=self.now,
             )
         )
@@ -486,6 +490,11 @@ class World:
             if self.finished:
                 continue
             assert len(stage.queue) == states[TaskState.READY]
+            assert (
+                not stage.queue
+                or run.workers.takers(stage.chosen_as).workers
+                or not any(worker.stages.takes(stage.chosen_as) for worker in run.workers)
+            ), "ready tasks wait, and all who take them are excluded"
             assert stage.open or not stage.queue
             for task in stage.tasks:
                 # Nobody is forgotten: each unfinished task has something that will move it on.

@@ -27,10 +27,22 @@ class JobUnderFaults(RuleBasedStateMachine):
     make_world: "type[World]"
     world: "World"
 
-    @initialize(groupings=GROUPINGS, has_output=st.booleans(), inputs=st.integers(0, 3))
-    def start(self, groupings: tuple[Grouping, ...], has_output: bool, inputs: int) -> None:
+    @initialize(
+        groupings=GROUPINGS,
+        has_output=st.booleans(),
+        inputs=st.integers(0, 3),
+        refused_by=st.lists(st.sampled_from([None, 0, 1]), min_size=3, max_size=3),
+    )
+    def start(
+        self,
+        groupings: tuple[Grouping, ...],
+        has_output: bool,
+        inputs: int,
+        refused_by: list[int | None],
+    ) -> None:
         self.world = self.make_world(groupings, has_output=has_output, inputs=inputs)
-        for worker in self.world.workers.values():
+        for number, worker in enumerate(self.world.workers.values()):
+            worker.refuses = frozenset(f"s{i}" for i in range(3) if refused_by[i] == number)
             self.world.connect(worker)
 
     def service(self, number: int) -> "FakeService":

@@ -274,6 +274,23 @@ def test_a_silent_coordinator_is_told_and_its_workers_stay(story: Story, build: 
     assert story.replicas("j-workers") == 2
 
 
+def test_a_coordinator_that_has_just_started_again_does_not_send_the_workers_home(
+    build: Build,
+) -> None:
+    """Until the partition services have told it, it knows of no stages, like that of a new job."""
+    own = {"reduce": {"workers": {"replicas": 3}}}
+    story = build.Story({"workers": {"min": 1, "max": 8}, "stages": own}).running()
+    story.hears(build.progress((0, 0, 10), (2, 2, 0))).look()
+    assert story.replicas("j-stage-reduce") == 3
+    told = build.progress(phase="PLANNING", workers=0, message="waiting for the services")
+    told.epoch = 0
+    story.hears(told).look()
+    assert story.replicas("j-stage-reduce") == 3
+    assert story.status["progress"] == "10/14"
+    assert story.status["coordinator"]["epoch"] == 1
+    assert story.condition("Running") == ("False", "WaitingForWorkers")
+
+
 def test_an_operator_that_has_just_started_leaves_the_pods_as_they_are(build: Build) -> None:
     story = build.Story({"workers": {"min": 1, "max": 8}}).running()
     assert story.replicas("j-workers") == 8

@@ -244,7 +244,9 @@ async def test_of_two_replicas_that_find_no_leader_one_leads() -> None:
         await other
 
 
-async def test_a_replica_that_cannot_reach_the_api_server_goes_on_trying() -> None:
+async def test_a_replica_that_cannot_reach_the_api_server_goes_on_trying(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     leases, clock = FakeLeases(), Clock()
     leases.down = True
     clock.at(1030.0, lambda: setattr(leases, "down", False))
@@ -252,6 +254,7 @@ async def test_a_replica_that_cannot_reach_the_api_server_goes_on_trying() -> No
     await first.acquire()
     assert first.held()
     assert first.idle_s() == 0.0
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
 async def test_idle_time_grows_while_nothing_is_tried() -> None:

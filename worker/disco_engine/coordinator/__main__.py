@@ -5,7 +5,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -16,6 +15,7 @@ from disco_engine.coordinator.errors import CoordinatorError, FencedError
 from disco_engine.coordinator.job_run import run_job
 from disco_engine.core.job import JobMachine
 from disco_engine.core.model import ServiceId
+from disco_engine.health import served_health
 from disco_engine.process import (
     EXIT_FENCED,
     EXIT_PORT_TAKEN,
@@ -23,7 +23,13 @@ from disco_engine.process import (
     stop_requested,
     write_ready,
 )
-from disco_engine.rpc import TOKEN_VARIABLE, PortTakenError, token_from_environment
+from disco_engine.rpc import (
+    TOKEN_VARIABLE,
+    IdentityError,
+    PortTakenError,
+    TlsIdentity,
+    token_from_environment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     memory.keep_freed_memory()
     try:
         token = token_from_environment()
+        TlsIdentity.from_environment()  # what is wrong with it, is better known now
     except RuntimeError as error:
         parser.error(str(error))
     try:
@@ -61,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--job-file", type=_job_spec, required=True, help="a serialised disco.v1.JobSpec"
     )
+    parser.add_argument(
+        "--code-file",
+        type=_job_code,
+        help="a serialised disco.v1.JobCode, instead of that in the job file; if it brings no"
+        " modules or no python_path, those of the job file stay",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen")
     parser.add_argument("--port", type=int, default=0, help="where to listen; 0: any free port")
     parser.add_argument(
@@ -70,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         metavar="ID=HOST:PORT",
         help="a partition service of the job; once for each",
+    )
+    parser.add_argument(
+        "--wait-for-services",
+        type=float,
+        metavar="SECONDS",
+        help="how long the first partition service to answer may take (default: its lease);"
+        " the others then have as long as the lease",
     )
     add_common_arguments(parser)
     return parser
@@ -85,6 +105,30 @@ def _job_spec(path: str) -> job_pb2.JobSpec:
     return spec
 
 
+def _job_code(path: str) -> job_pb2.JobCode:
+    try:
+        code = job_pb2.JobCode.FromString(Path(path).read_bytes())
+    except (OSError, DecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{path} is not readable code: {error}") from error
+    if not code.loader:
+        raise argparse.ArgumentTypeError(f"the code in {path} names no loader")
+    return code
+
+
+def _with_code(spec: job_pb2.JobSpec, code: job_pb2.JobCode | None) -> job_pb2.JobSpec:
+    """Return the job with other code; what that does not bring stays as it is."""
+    if code is None:
+        return spec
+    merged = job_pb2.JobSpec()
+    merged.CopyFrom(spec)
+    merged.code.loader, merged.code.payload = code.loader, code.payload
+    if code.modules_zip:
+        merged.code.modules_zip = code.modules_zip
+    if code.python_path:
+        merged.code.python_path[:] = code.python_path
+    return merged
+
+
 def _service(text: str) -> tuple[ServiceId, str]:
     service, equals, address = text.partition("=")
     if not (service and equals and ":" in address):
@@ -93,16 +137,25 @@ def _service(text: str) -> tuple[ServiceId, str]:
 
 
 async def _run(options: argparse.Namespace, token: str) -> None:
-    async with stop_requested(exit_on_stdin_eof=options.exit_on_stdin_eof) as stop:
+    async with (
+        served_health(options.health_port) as health,
+        stop_requested(exit_on_stdin_eof=options.exit_on_stdin_eof) as stop,
+    ):
+
+        def on_ready(port: int) -> None:
+            write_ready(options.ready_file, port)
+            health.ready = True
+
         await run_job(
-            options.job_file,
+            _with_code(options.job_file, options.code_file),
             host=options.host,
             port=options.port,
             services=dict(options.partition_service),
             token=token,
-            on_ready=partial(write_ready, options.ready_file),
+            on_ready=on_ready,
             stop=stop,
             make_machine=JobMachine,
+            wait_for_services_s=options.wait_for_services,
         )
 
 
@@ -114,7 +167,7 @@ def _explain(error: Exception) -> int:
         if isinstance(leaf, PortTakenError):
             print(leaf, file=sys.stderr)
             return EXIT_PORT_TAKEN
-        if isinstance(leaf, CoordinatorError):  # the environment is at fault: no traceback
+        if isinstance(leaf, CoordinatorError | IdentityError):  # no traceback: not a bug
             log.error("the coordinator cannot work", extra={"reason": str(leaf)})
             return EXIT_FAILED
     log.error("the coordinator has a bug and must end", exc_info=error)

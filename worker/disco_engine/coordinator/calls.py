@@ -69,10 +69,23 @@ class PartitionCalls:
         self.service = service
         self.address = address
         self._job_uid = job_uid
-        self._channel = aio_channel(address)
-        self._stub = partition_pb2_grpc.PartitionStub(self._channel)
         self._credentials = credentials_of(token)
         self._deadline_s = min(deadline_s, CALL_DEADLINE_S)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._channel = aio_channel(self.address)
+        self._stub = partition_pb2_grpc.PartitionStub(self._channel)
+
+    async def reconnect(self) -> None:
+        """Look the service's name up anew; no call may be under way.
+
+        A host that is away for minutes makes gRPC look its name up ever more seldom, at last every
+        two minutes, and a channel cannot be told to do it now.
+        """
+        before = self._channel
+        self._connect()
+        await before.close()
 
     async def close(self) -> None:
         """Close the connection."""

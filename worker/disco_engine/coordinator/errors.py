@@ -1,5 +1,9 @@
 """What ends a coordinator before its job is over; each has its own exit status."""
 
+from collections.abc import Mapping
+
+from disco_engine.core.model import ServiceId
+
 
 class CoordinatorError(Exception):
     """Root of the errors below."""
@@ -31,9 +35,9 @@ class ServiceUnusableError(CoordinatorError):
 class NoServiceError(CoordinatorError):
     """No partition service answered when the coordinator started."""
 
-    def __init__(self, addresses: dict[str, str], lease_s: float) -> None:
+    def __init__(self, addresses: Mapping[ServiceId, str], patience_s: float) -> None:
         listed = ", ".join(f"{name} at {address}" for name, address in addresses.items())
         super().__init__(
-            f"no partition service answered within {lease_s:g} s ({listed});"
+            f"no partition service answered within {patience_s:g} s ({listed});"
             " start them before the coordinator, or correct their addresses"
         )

@@ -74,6 +74,8 @@ class Hearing:
                 node=node,
                 slots=hello.slots,
                 attempts=frozenset(map(attempt_from_wire, hello.attempts)),
+                only_stages=frozenset(hello.only_stages),
+                except_stages=frozenset(hello.except_stages),
                 now=now,
             )
         )

@@ -10,11 +10,12 @@ from disco.v1 import coordinator_pb2, coordinator_pb2_grpc, job_pb2
 from disco_engine.coordinator.driver import Driver, Machine
 from disco_engine.coordinator.farewell import Farewell
 from disco_engine.coordinator.hearing import Hearing
+from disco_engine.coordinator.lobby import Lobby
 from disco_engine.coordinator.progress import Counted, Journal, Progress
-from disco_engine.coordinator.server import CoordinatorServicer
+from disco_engine.coordinator.server import CoordinatorServicer, Desks
 from disco_engine.coordinator.services import Services
 from disco_engine.coordinator.workers import Workers
-from disco_engine.core.events import Tick
+from disco_engine.core.events import CancelRequested, Tick
 from disco_engine.core.model import ServiceId
 from disco_engine.core.settings import JobSettings
 from disco_engine.rpc import aio_server, listen
@@ -58,6 +59,7 @@ async def run_job(
     on_ready: Callable[[int], None],
     stop: asyncio.Event,
     make_machine: MachineMaker,
+    wait_for_services_s: float | None = None,
 ) -> None:
     """Coordinate the job until *stop* is set, also when the job is over before.
 
@@ -70,9 +72,11 @@ async def run_job(
         on_ready: Told the port when workers may connect.
         stop: Ends the call.
         make_machine: Makes what decides: ``core.job.JobMachine``.
+        wait_for_services_s: How long to wait for the first partition service; None: for the lease.
 
     Raises:
         PortTakenError: The port cannot be had.
+        IdentityError: The files that the environment names cannot be used.
         CoordinatorError: See ``coordinator.errors`` (in an exception group).
         Exception: A bug (in an exception group).
     """
@@ -81,9 +85,16 @@ async def run_job(
     settings = settings_from_wire(spec.settings)
     links = Services(services, job_uid=spec.uid, token=token, lease_s=settings.service_lease_s)
     workers = Workers()
+    lobby = Lobby(spec.uid, spec.name)
+    servicer = CoordinatorServicer(lobby)
+    coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
+    patience_s = settings.service_lease_s if wait_for_services_s is None else wait_for_services_s
 
     async def coordinate() -> None:
-        epoch = await links.next_epoch()
+        await server.start()
+        epoch = await links.next_epoch(
+            patience_s=patience_s, hurry=lobby.hurry, on_silent=lobby.await_services
+        )
         machine = make_machine(
             settings,
             epoch=epoch,
@@ -92,8 +103,9 @@ async def run_job(
             now=time.monotonic(),
         )
         parts = _Parts(spec, epoch, settings, machine, workers=workers, services=links)
-        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(parts.servicer, server)
-        await server.start()
+        if lobby.hurry.is_set():
+            parts.desks.driver.feed(CancelRequested(reason=lobby.cancelled_because))
+        servicer.open(parts.desks)
         log.info("coordinator serves", extra={"job": spec.uid, "epoch": epoch, "port": bound})
         on_ready(bound)
         await parts.run()
@@ -148,16 +160,17 @@ class _Parts:
             addresses=services.addresses,
             clock=time.monotonic,
         )
-        self.servicer = CoordinatorServicer(self._driver, self._hearing, self._progress)
+        self.desks = Desks(driver=self._driver, hearing=self._hearing, progress=self._progress)
 
     async def run(self) -> None:
         """Work until the job is over and its last snapshot can be watched."""
         async with asyncio.TaskGroup() as tasks:
             work = [
-                tasks.create_task(self._services.run(self._epoch, self._driver.feed)),
                 tasks.create_task(self._tick()),
                 tasks.create_task(self._progress.run()),
             ]
+            if self._driver.finished is None:  # else it was cancelled before the first word
+                work.append(tasks.create_task(self._services.run(self._epoch, self._driver.feed)))
             finished = await self._driver.ended()
             await self._farewell.run(remove_output=finished.remove_output)
             self._progress.finish(finished)

@@ -44,6 +44,8 @@ Order: TypeAlias = Seal | Discard | Drop
 
 CHECK_INTERVAL_S = 1.0
 RETRY_INTERVAL_S = 0.2
+RECONNECT_S = 5.0
+"""How long a service is silent before its name is looked up anew, and again."""
 MAX_ORDERS_PER_CALL = 2_000
 
 _REFUSALS = {
@@ -85,6 +87,7 @@ class ServiceLink:
         self._heard = self._clock()  # when it last answered a check
         self._unheeded_since: float | None = None  # since when orders have not been answered
         self._warned = False
+        self._connected = self._heard  # when its name was last looked up, or it answered
 
         self._attach_wanted = True
         self._attention = asyncio.Event()  # the next check is due now
@@ -135,8 +138,10 @@ class ServiceLink:
                 epoch = await self._calls.epoch_seen()
             except ServiceSilentError as error:
                 self._warn(error)
+                await self._reconnect_if_due()
                 await asyncio.sleep(RETRY_INTERVAL_S)
             else:
+                self._heard = self._clock()
                 return epoch
 
     async def run(self, epoch: int, feed: Feed, plan_settled: Callable[[], None]) -> None:
@@ -167,7 +172,9 @@ class ServiceLink:
             answered = await self._hear(feed, plan_settled)
             now = self._clock()
             if answered:
-                self._heard = now
+                self._heard = self._connected = now
+            else:
+                await self._reconnect_if_due()
             silence = now - self._heard
             if self._unheeded_since is not None:
                 silence = max(silence, now - self._unheeded_since)
@@ -191,6 +198,13 @@ class ServiceLink:
             log.info("partition service answers again", extra={"service": self.service})
             self._warned = False
         return True
+
+    async def _reconnect_if_due(self) -> None:
+        if self._clock() - self._connected < RECONNECT_S:
+            return
+        async with self._talking:  # so that no call of ours is under way
+            await self._calls.reconnect()
+        self._connected = self._clock()
 
     async def _check(self, feed: Feed) -> None:
         reply = await self._calls.stat()

@@ -75,6 +75,7 @@ def stage_progress_of(
         tasks_waiting=counts.waiting,
         tasks_running=counts.running,
         tasks_done=counts.done,
+        workers=counts.workers,
         retries=counts.retries,
         records_in=counts.records_in + records_in_flight,
         bytes_in=counts.bytes_in,

@@ -92,6 +92,10 @@ class Counted(Protocol):
         """Return the plan's stages in numbers; empty before there is a plan."""
         ...
 
+    def untaken_stages(self) -> Sequence[str]:
+        """Return the stages that have ready tasks, but no worker that may be given them."""
+        ...
+
     def results(self) -> Sequence[ResultPart]:
         """Return the parts of a job that succeeded without output; else nothing."""
         ...
@@ -209,7 +213,7 @@ class Progress:
         if finished is None:
             # Once the machine is done it is still the phase before, until output is removed.
             self._phase = _PHASES.get(self._machine.phase, self._phase)
-            message = "" if self._workers.count else "no worker is connected"
+            message = self._what_is_missing()
         else:
             self._phase = _OUTCOMES[finished.outcome]
             message = finished.message
@@ -236,3 +240,12 @@ class Progress:
             last_event=self._journal.events.last,
             elapsed_s=self._made_at - self._started_at,
         )
+
+    def _what_is_missing(self) -> str:
+        if not self._workers.count:
+            return "no worker is connected"
+        untaken = self._machine.untaken_stages()
+        if not untaken:
+            return ""
+        stages = "stages" if len(untaken) > 1 else "stage"
+        return f"no worker takes {stages} {', '.join(untaken)}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from disco.v1 import coordinator_pb2
@@ -13,6 +13,9 @@ from disco_engine.core.events import Discard, Drop, PlanRecorded, Seal
 from disco_engine.core.model import Failure, FailureKind, Plan, ServiceId
 
 log = logging.getLogger(__name__)
+
+REMIND_S = 60.0
+"""How often the log says which services are still waited for."""
 
 
 class Services:
@@ -35,31 +38,62 @@ class Services:
         }
         self._plan_awaited = False
 
-    async def next_epoch(self) -> int:
+    async def next_epoch(
+        self,
+        *,
+        patience_s: float,
+        hurry: asyncio.Event,
+        on_silent: Callable[[dict[ServiceId, str]], None],
+    ) -> int:
         """Return an epoch greater than any the services have seen, changing nothing.
 
-        Waits for all of them, but not for those that are silent for their lease.
+        Waits for all of them, but for a lease only once the first has answered.
+
+        Args:
+            patience_s: How long to wait for the first.
+            hurry: Wait no longer when this is set, even for the first: the job will do nothing.
+            on_silent: Told the addresses of those that have not answered, whenever one has.
 
         Raises:
             NoServiceError: None of them answered.
             ServiceUnusableError: One of them refuses us for good.
         """
-        seen: dict[ServiceId, int] = {}
+        silent = {service: link.address for service, link in self._links.items()}
+        seen: list[int] = []
+        clock = asyncio.get_running_loop().time
+        on_silent(dict(silent))
 
-        async def ask(link: ServiceLink) -> None:
-            seen[link.service] = await link.newest_epoch()
+        async def ask(link: ServiceLink, limit: asyncio.Timeout) -> None:
+            epoch = await link.newest_epoch()
+            if not seen and not limit.expired():
+                limit.reschedule(clock() + self._lease_s)
+            seen.append(epoch)
+            del silent[link.service]
+            on_silent(dict(silent))
+
+        async def hurried(limit: asyncio.Timeout) -> None:
+            await hurry.wait()
+            if not limit.expired():
+                limit.reschedule(clock())
 
         try:
-            async with asyncio.timeout(self._lease_s), asyncio.TaskGroup() as tasks:
-                for link in self._links.values():
-                    tasks.create_task(ask(link))
+            async with asyncio.timeout(patience_s) as limit, asyncio.TaskGroup() as tasks:
+                helping = [
+                    tasks.create_task(hurried(limit)),
+                    tasks.create_task(_keep_reminding(silent)),
+                ]
+                await asyncio.wait(
+                    [tasks.create_task(ask(link, limit)) for link in self._links.values()]
+                )
+                for task in helping:
+                    task.cancel()
         except TimeoutError as error:
-            if not seen:
-                listed = {str(name): link.address for name, link in self._links.items()}
-                raise NoServiceError(listed, self._lease_s) from error
-            silent = sorted(self._links.keys() - seen.keys())
-            log.warning("going on without some partition services", extra={"silent": silent})
-        return max(seen.values()) + 1
+            if not seen and not hurry.is_set():
+                raise NoServiceError(silent, patience_s) from error
+            log.warning(
+                "going on without some partition services", extra={"silent": sorted(silent)}
+            )
+        return max(seen, default=0) + 1
 
     async def run(self, epoch: int, feed: Feed) -> None:
         """Attach to all services with *epoch* and stay in touch with each.
@@ -112,3 +146,9 @@ class Services:
         if self._plan_awaited and attached and all(link.keeps_plan for link in attached):
             self._plan_awaited = False
             feed(PlanRecorded())
+
+
+async def _keep_reminding(silent: Mapping[ServiceId, str]) -> None:
+    while True:
+        await asyncio.sleep(REMIND_S)
+        log.warning("partition services do not answer yet", extra={"silent": dict(silent)})

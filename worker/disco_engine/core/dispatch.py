@@ -13,7 +13,7 @@ from disco_engine.core.workers import Worker, WorkerPool
 
 
 class Dispatcher:
-    """Gives ready tasks to workers, earlier stages first.
+    """Gives ready tasks to workers that take their stage, earlier stages first.
 
     Args:
         epoch: Of this coordinator, part of every attempt's identity.
@@ -50,17 +50,17 @@ class Dispatcher:
         if not ready:
             return None
         unfinished = self._workers.live + ready
-        limit = most_attempts(worker.slots, self._workers.usable_slots, unfinished)
-        if len(worker.live) >= limit:
-            return None
-        asker = self._workers.asker(worker)
         for stage in self._stages:
-            if not stage.queue:
+            name = stage.chosen_as
+            if not (stage.queue and worker.stages.takes(name)):
+                continue
+            others = self._workers.takers(name)
+            if len(worker.live) >= most_attempts(worker.slots, others.slots, unfinished):
                 continue
             service = self._services.to_push(worker.node) if stage.pushes else None
             if stage.pushes and service is None:
                 continue
-            index = stage.queue.take(asker, now)
+            index = stage.queue.take(self._workers.asker(worker, name), now)
             if index is not None:
                 return self._start(stage, index, worker, service, now)
         return None

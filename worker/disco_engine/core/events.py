@@ -41,6 +41,8 @@ class WorkerJoined:
     Attributes:
         attempts: What it still has (queued, running, finished but unreported), with their own
             epochs. Whatever else this coordinator gave it is lost.
+        only_stages: Names of the stages whose tasks it takes; empty: all.
+        except_stages: Names of stages whose tasks it does not take.
         now: Seconds on the coordinator's monotonic clock, as in every event that has it.
     """
 
@@ -48,6 +50,8 @@ class WorkerJoined:
     node: NodeName
     slots: int
     attempts: frozenset[AttemptId] = frozenset()
+    only_stages: frozenset[str] = frozenset()
+    except_stages: frozenset[str] = frozenset()
     now: float
 
 
@@ -379,6 +383,7 @@ class StageCounts:
     """A stage in numbers; ``total = waiting + running + done``.
 
     Attributes:
+        workers: How many may be given its tasks now.
         started_s: Time of the first assignment, on the coordinator's clock; None: not yet.
         finished_s: Time of the last seal; None: not yet.
         largest_labels: At most 5 (label, totals), most bytes first.
@@ -389,6 +394,7 @@ class StageCounts:
     waiting: int = 0
     running: int = 0
     done: int = 0
+    workers: int = 0
     retries: int = 0
     records_in: int = 0
     bytes_in: int = 0

@@ -4,10 +4,12 @@ A worker with a broken disk or library fails whatever it is given, and, failing 
 than its share. Several failures of *different* tasks point at the worker; failures of the same task
 point at the task.
 
-Exclusion only steers. It never takes the last usable worker, and it is lifted early if the others
-leave: so a job whose own code is wrong ends when a task is out of attempts, with the user's error,
-and never with "nobody is left to run it".
+Exclusion only steers. It never takes the last usable worker from the stage that failed there, and
+is lifted early if ready tasks have nobody else: so a job whose own code is wrong ends when a task
+is out of attempts, with the user's error, and never with "nobody is left to run it".
 """
+
+from collections.abc import Iterable
 
 from disco_engine.core.model import TaskRef, WorkerId
 
@@ -76,9 +78,10 @@ class Exclusions:
         """End the exclusion of *worker* at once."""
         self._until.pop(worker, None)
 
-    def ends_first(self) -> WorkerId | None:
-        """Return whose exclusion ends first; None: nobody is excluded."""
-        return min(self.workers, key=lambda worker: self._until[worker], default=None)
+    def ends_first(self, workers: Iterable[WorkerId]) -> WorkerId | None:
+        """Return whose exclusion ends first among *workers*; None: none of them is excluded."""
+        excluded = sorted(worker for worker in workers if worker in self._until)
+        return min(excluded, key=lambda worker: self._until[worker], default=None)
 
     def forget(self, worker: WorkerId) -> None:
         """Forget a worker that is gone."""

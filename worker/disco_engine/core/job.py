@@ -19,6 +19,7 @@ and ``services`` who is there, ``reattach`` and ``inventory`` what services were
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from disco_engine.core import label_table
 from disco_engine.core.events import (
@@ -64,6 +65,7 @@ from disco_engine.core.settings import JobSettings
 from disco_engine.core.stages import StageRun
 from disco_engine.core.task import TaskState
 from disco_engine.core.task_events import Failed, Finished, Output, Run
+from disco_engine.core.workers import StageFilter
 
 FULL_PATIENCE_S = 20.0
 """How long a job waits, when all disks are full and nothing runs that could free any."""
@@ -129,7 +131,19 @@ class JobMachine:
 
     def stage_counts(self) -> list[StageCounts]:
         """Return the plan's stages in numbers, in order; empty until there is a plan."""
-        return [stage.counts() for stage in self._run.plan_stages]
+        takers = self._run.workers.takers
+        return [
+            replace(stage.counts(), workers=takers(stage.chosen_as).workers)
+            for stage in self._run.plan_stages
+        ]
+
+    def untaken_stages(self) -> list[str]:
+        """Return the stages that have ready tasks, but no worker that may be given them."""
+        return [
+            stage.name
+            for stage in self._run.plan_stages
+            if stage.queue and not self._run.workers.takers(stage.chosen_as).workers
+        ]
 
     def results(self) -> list[ResultPart]:
         """Return where the records of the last stage are, in part order.
@@ -215,7 +229,8 @@ class JobMachine:
     def _worker_joined(self, event: WorkerJoined) -> None:
         run = self._run
         known = run.workers.get(event.worker)
-        worker = run.workers.join(event.worker, event.node, event.slots, event.now)
+        stages = StageFilter(event.only_stages, event.except_stages)
+        worker = run.workers.join(event.worker, event.node, event.slots, event.now, stages)
         if known is None:
             text = f"worker {worker.id} on {worker.node}, {worker.slots} slots"
             run.announce("worker-joined", text, worker=worker.id)
@@ -328,7 +343,7 @@ class JobMachine:
         stage.avoid[live.id.task] = Avoid(live.worker, node, run.now + AVOID_S)
         if failure.kind not in _COUNTED:
             return
-        if run.workers.note_failure(live.worker, live.id.ref, run.now):
+        if run.workers.note_failure(live.worker, live.id.ref, run.now, stage.chosen_as):
             text = f"worker {live.worker} gets no tasks for a while: different ones failed on it"
             run.announce("excluded", text, worker=live.worker)
             run.wake_all = True

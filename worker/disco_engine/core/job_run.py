@@ -437,6 +437,9 @@ class JobRun:
 
     def assign(self) -> None:
         """Give tasks to workers that may have become able to take some."""
+        for stage in self.stages:
+            if stage.queue and self.workers.find_taker(stage.chosen_as):
+                self.wake_all = True
         if self.wake_all:
             able = self.workers.all_usable()
         else:

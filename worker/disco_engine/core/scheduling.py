@@ -31,8 +31,8 @@ class Asker(NamedTuple):
     Attributes:
         worker: Its name.
         node: Where it runs.
-        other_worker: Another worker could run the task.
-        other_node: Another worker on another node could.
+        other_worker: Another usable worker takes tasks of the stage.
+        other_node: Another one on another node does.
     """
 
     worker: WorkerId
@@ -144,7 +144,7 @@ def most_attempts(slots: int, all_slots: int, unfinished: int) -> int:
 
     Args:
         slots: Of the worker, at least 1.
-        all_slots: Of all usable workers.
+        all_slots: Of all usable workers that take the stage.
         unfinished: Attempts that run anywhere and tasks that are ready.
 
     Source:

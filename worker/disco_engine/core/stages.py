@@ -125,6 +125,11 @@ class StageRun:
         self._records_in = self._bytes_in = self._file_records = 0
 
     @property
+    def chosen_as(self) -> str | None:
+        """The name by which workers take the stage or do not; None: every worker takes it."""
+        return self.name if self.work is Work.RUN else None
+
+    @property
     def pushes(self) -> bool:
         """Its attempts push what they write to a partition service."""
         return self.work is Work.RUN and not self.write_output
@@ -355,7 +360,7 @@ class StageRun:
         return output
 
     def counts(self) -> StageCounts:
-        """Return the stage in numbers."""
+        """Return the stage in numbers, but for its workers."""
         written = self.outputs.total
         return StageCounts(
             name=self.name,

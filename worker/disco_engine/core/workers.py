@@ -1,12 +1,47 @@
 """The workers of a job: who is there, what each runs, and who may be given more."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from disco_engine.core.exclusion import Exclusions
 from disco_engine.core.model import AttemptId, NodeName, TaskRef, WorkerId
 from disco_engine.core.scheduling import Asker
+
+
+class StageFilter(NamedTuple):
+    """Which stages a worker takes tasks of, by name.
+
+    Attributes:
+        only: These and no others; empty: all.
+        other_than: Not these.
+    """
+
+    only: frozenset[str] = frozenset()
+    other_than: frozenset[str] = frozenset()
+
+    def takes(self, stage: str | None) -> bool:
+        """Return whether it is one of them; None is what every worker takes."""
+        if stage is None:
+            return True
+        return (not self.only or stage in self.only) and stage not in self.other_than
+
+
+ALL_STAGES = StageFilter()
+
+
+class Takers(NamedTuple):
+    """The usable workers that take a stage.
+
+    Attributes:
+        workers: How many there are.
+        slots: How many slots they have.
+        nodes: On how many nodes they are.
+    """
+
+    workers: int
+    slots: int
+    nodes: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -15,6 +50,7 @@ class Worker:
 
     Attributes:
         slots: How many attempts it runs at once.
+        stages: Which stages it takes.
         heard: When it last said anything, on the coordinator's clock.
         credit: How many more tasks it can take.
         draining: It takes no more, whatever its credit.
@@ -24,6 +60,7 @@ class Worker:
     id: WorkerId
     node: NodeName
     slots: int
+    stages: StageFilter
     heard: float
     credit: int = 0
     draining: bool = False
@@ -44,12 +81,10 @@ class WorkerPool:
         self._lease_s = lease_s
         self._workers: dict[WorkerId, Worker] = {}
         self._usable: dict[WorkerId, Worker] = {}
-        self._nodes: Counter[NodeName] = Counter()
+        self._takers: dict[str | None, Takers] = {}  # as far as anybody has asked
         self._exclusions = Exclusions(exclude_after)
         self.live = 0
         """Attempts that run anywhere."""
-        self.usable_slots = 0
-        """Slots of all usable workers."""
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -79,13 +114,33 @@ class WorkerPool:
         """Return the workers that may be given tasks, in the order in which they joined."""
         return list(self._usable.values())
 
-    def join(self, name: WorkerId, node: NodeName, slots: int, now: float) -> Worker:
+    def takers(self, stage: str | None) -> Takers:
+        """Return how many usable workers take a stage; None is what every worker takes."""
+        takers = self._takers.get(stage)
+        if takers is None:
+            workers = [worker for worker in self._usable.values() if worker.stages.takes(stage)]
+            takers = self._takers[stage] = Takers(
+                len(workers),
+                sum(worker.slots for worker in workers),
+                len({worker.node for worker in workers}),
+            )
+        return takers
+
+    def join(
+        self,
+        name: WorkerId,
+        node: NodeName,
+        slots: int,
+        now: float,
+        stages: StageFilter = ALL_STAGES,
+    ) -> Worker:
         """Add a worker, or take back one that is there already, with what it runs."""
+        slots = max(slots, 1)
         worker = self._workers.get(name)
         if worker is None:
-            worker = Worker(id=name, node=node, slots=max(slots, 1), heard=now)
+            worker = Worker(id=name, node=node, slots=slots, stages=stages, heard=now)
             self._workers[name] = worker
-        worker.node, worker.slots, worker.heard = node, max(slots, 1), now
+        worker.node, worker.slots, worker.stages, worker.heard = node, slots, stages, now
         worker.credit, worker.draining = 0, False
         self._recount()
         return worker
@@ -128,13 +183,16 @@ class WorkerPool:
             del worker.live[attempt]
             self.live -= 1
 
-    def asker(self, worker: Worker) -> Asker:
-        """Return *worker*, which is usable, as one that asks for a task."""
-        return Asker(worker.id, worker.node, len(self._usable) > 1, len(self._nodes) > 1)
+    def asker(self, worker: Worker, stage: str | None) -> Asker:
+        """Return *worker*, which is usable and takes *stage*, as one that asks for a task of it."""
+        takers = self.takers(stage)
+        return Asker(worker.id, worker.node, takers.workers > 1, takers.nodes > 1)
 
-    def note_failure(self, name: WorkerId, task: TaskRef, now: float) -> bool:
-        """Hold a failure against a worker, and return whether it is excluded for that."""
-        spare = len(self._usable) > 1 and name in self._usable
+    def note_failure(
+        self, name: WorkerId, task: TaskRef, now: float, stage: str | None = None
+    ) -> bool:
+        """Hold a failure in *stage* against a worker, and return whether it is excluded for it."""
+        spare = self.takers(stage).workers > 1 and name in self._usable
         excluded = self._exclusions.note(name, task, now, spare=spare)
         if excluded:
             self._recount()
@@ -147,22 +205,27 @@ class WorkerPool:
             self._recount()
         return ended
 
-    def _recount(self) -> None:
-        while True:
-            self._usable = {
-                name: worker
-                for name, worker in self._workers.items()
-                if not worker.draining and name not in self._exclusions
-            }
-            if self._usable or not self._lift_one():
-                break
-        self._nodes = Counter(worker.node for worker in self._usable.values())
-        self.usable_slots = sum(worker.slots for worker in self._usable.values())
+    def find_taker(self, stage: str | None) -> bool:
+        """End an exclusion if nobody else is left who takes *stage*, which has ready tasks.
 
-    def _lift_one(self) -> bool:
-        """End the exclusion that ends first, because nobody else is left."""
-        first = self._exclusions.ends_first()
+        Returns:
+            Whether a worker has thereby become usable.
+        """
+        if self.takers(stage).workers:
+            return False
+        first = self._exclusions.ends_first(
+            worker.id for worker in self if not worker.draining and worker.stages.takes(stage)
+        )
         if first is None:
             return False
         self._exclusions.lift(first)
+        self._recount()
         return True
+
+    def _recount(self) -> None:
+        self._usable = {
+            name: worker
+            for name, worker in self._workers.items()
+            if not worker.draining and name not in self._exclusions
+        }
+        self._takers.clear()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from disco.v1 import partition_pb2_grpc
 from disco_engine import logs, memory, process, rpc
+from disco_engine.health import served_health
 from disco_engine.partition.journal import DirectoryInUseError
 from disco_engine.partition.recovery import recover
 from disco_engine.partition.service import PartitionService
@@ -86,12 +87,14 @@ async def _serve(arguments: argparse.Namespace, token: str, holdings: Holdings) 
     partition_pb2_grpc.add_PartitionServicer_to_server(service, server)
     port = rpc.listen(server, arguments.host, arguments.port)
     async with (
+        served_health(arguments.health_port) as health,
         process.stop_requested(exit_on_stdin_eof=arguments.exit_on_stdin_eof) as stop,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(store.writer.run(), name="writer")
         await server.start()
         process.write_ready(arguments.ready_file, port)
+        health.ready = True
         _log.info("serving", extra={"port": port, "data_dir": str(arguments.data_dir)})
         try:
             await stop.wait()
@@ -115,6 +118,7 @@ def main() -> int:
     memory.keep_freed_memory()
     try:
         token = rpc.token_from_environment()
+        rpc.TlsIdentity.from_environment()  # what is wrong with it, is better known now
         holdings = recover(arguments.data_dir, arguments.job_uid)
     except (RuntimeError, DirectoryInUseError, OSError) as error:
         print(error, file=sys.stderr)
@@ -124,6 +128,9 @@ def main() -> int:
     except rpc.PortTakenError as error:
         print(error, file=sys.stderr)
         return process.EXIT_PORT_TAKEN
+    except rpc.IdentityError as error:
+        print(error, file=sys.stderr)
+        return 1
     finally:
         holdings.close()
 

@@ -7,51 +7,88 @@ import sys
 from pathlib import Path
 
 from disco_engine.core.model import NodeName, WorkerId
+from disco_engine.health import served_health
 from disco_engine.logs import configure
 from disco_engine.memory import keep_freed_memory
-from disco_engine.process import add_common_arguments, stop_requested, write_ready
-from disco_engine.rpc import TOKEN_VARIABLE, token_from_environment
+from disco_engine.process import (
+    EXIT_OUT_OF_MEMORY,
+    EXIT_PORT_TAKEN,
+    add_common_arguments,
+    stop_requested,
+    write_ready,
+)
+from disco_engine.rpc import (
+    TOKEN_VARIABLE,
+    PortTakenError,
+    TlsIdentity,
+    token_from_environment,
+)
 from disco_engine.worker.link import CoordinatorError
 from disco_engine.worker.options import WorkerOptions
 from disco_engine.worker.parent import Worker
-from disco_engine.worker.slots import SlotError
+from disco_engine.worker.slots import SlotError, SlotMemoryError
 
 log = logging.getLogger("disco_engine.worker")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a worker and return the process's exit status."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.linger and given.exit_on_stdin_eof:
+        parser.error("--linger is for a supervisor that outlives its workers, so give it alone")
     configure(given.log_level)
     keep_freed_memory()
     try:
         token = token_from_environment()
+        TlsIdentity.from_environment()  # what is wrong with it, is better known now
     except RuntimeError as error:
         log.error("the worker cannot start", extra={"reason": str(error)})
         return 2
     try:
-        options = WorkerOptions(
-            coordinator=given.coordinator,
-            worker_id=WorkerId(given.worker_id),
-            node=NodeName(given.node),
-            slots=given.slots,
-            scratch=given.scratch_dir,
-            token=token,
-            give_up_s=given.give_up_after,
-            drain_s=given.drain,
-            on_ready=lambda: write_ready(given.ready_file, 0),
-        )
-        asyncio.run(_work(options, exit_on_stdin_eof=given.exit_on_stdin_eof))
+        asyncio.run(_work(given, token))
+    except SlotMemoryError as error:
+        log.error("the worker ends", extra={"reason": str(error)})
+        return EXIT_OUT_OF_MEMORY
     except (CoordinatorError, SlotError) as error:
         log.error("the worker gives up", extra={"reason": str(error)})
         return 1
+    except PortTakenError as error:
+        print(error, file=sys.stderr)
+        return EXIT_PORT_TAKEN
     return 0
 
 
-async def _work(options: WorkerOptions, *, exit_on_stdin_eof: bool) -> None:
-    worker = Worker(options)
-    async with stop_requested(exit_on_stdin_eof=exit_on_stdin_eof, on_eof=worker.abort) as stop:
-        await worker.run(stop)
+async def _work(given: argparse.Namespace, token: str) -> None:
+    async with served_health(given.health_port) as health:
+
+        def on_ready() -> None:
+            write_ready(given.ready_file, 0)
+            health.ready = True
+
+        worker = Worker(
+            WorkerOptions(
+                coordinator=given.coordinator,
+                worker_id=WorkerId(given.worker_id),
+                node=NodeName(given.node),
+                slots=given.slots,
+                scratch=given.scratch_dir,
+                token=token,
+                only_stages=tuple(given.stage),
+                except_stages=tuple(given.except_stage),
+                give_up_s=given.give_up_after,
+                drain_s=given.drain,
+                exit_on_oom=given.exit_on_oom,
+                on_ready=on_ready,
+            )
+        )
+        async with stop_requested(
+            exit_on_stdin_eof=given.exit_on_stdin_eof, on_eof=worker.abort
+        ) as stop:
+            await worker.run(stop)
+            if given.linger and not stop.is_set():
+                log.info("the job is over: waiting to be told to end")
+                await stop.wait()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +105,21 @@ def _parser() -> argparse.ArgumentParser:
         "--scratch-dir", type=Path, required=True, help="for temporary files; made if missing"
     )
     parser.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="take tasks of this stage, and of no other but those also named; once for each"
+        " (default: of all stages). Planning and committing is every worker's work",
+    )
+    parser.add_argument(
+        "--except-stage",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="take no tasks of this stage; once for each",
+    )
+    parser.add_argument(
         "--give-up-after",
         type=float,
         default=120.0,
@@ -80,6 +132,18 @@ def _parser() -> argparse.ArgumentParser:
         default=15.0,
         metavar="SECONDS",
         help="how long running tasks may still take after SIGTERM",
+    )
+    parser.add_argument(
+        "--linger",
+        action="store_true",
+        help="stay when the job is over, doing nothing, until SIGTERM:"
+        " for supervisors that start again whatever ends",
+    )
+    parser.add_argument(
+        "--exit-on-oom",
+        action="store_true",
+        help=f"end with status {EXIT_OUT_OF_MEMORY} when a slot is killed because the container"
+        " has reached its memory limit, charging no task for it",
     )
     add_common_arguments(parser)
     return parser

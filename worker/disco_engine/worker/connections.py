@@ -19,6 +19,15 @@ class Connections:
             channel = self._channels[address] = aio_channel(address)
         return channel
 
+    def forget(self, address: str) -> None:
+        """Have the next one who asks get a new channel to *address*: nobody was reached there.
+
+        A host that is away for minutes makes gRPC look its name up ever more seldom, at last every
+        two minutes, and a channel cannot be told to do it now. The old one is closed when those
+        who use it let go of it: closing it under their hands would end them, not their calls.
+        """
+        self._channels.pop(address, None)
+
     async def close(self) -> None:
         """Close all channels."""
         for channel in self._channels.values():

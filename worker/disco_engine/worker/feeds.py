@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from disco.v1 import coordinator_pb2, partition_pb2, slot_pb2
 from disco_engine.wire import failure_to_wire
 from disco_engine.worker.connections import Connections
-from disco_engine.worker.fetch import SourceError, Wanted, fetch, wanted_result, wanted_source
+from disco_engine.worker.fetch import (
+    Deliver,
+    SourceError,
+    SourceSilentError,
+    Wanted,
+    fetch,
+    wanted_result,
+    wanted_source,
+)
 from disco_engine.worker.slots import Slot
 
 
@@ -52,13 +60,19 @@ class Feeds:
 
         last = slot_pb2.InputBlocks(end=True)
         try:
-            wanted = self._wanted(task, what)
-            connections = self._connections
-            await fetch(wanted, connections.channel(wanted.address), connections.metadata, deliver)
+            await self._read(self._wanted(task, what), deliver)
         except SourceError as error:
             last = slot_pb2.InputBlocks(failure=failure_to_wire(error.failure))
         del self._open[slot]
         slot.send(slot_pb2.ToSlot(input=last))
+
+    async def _read(self, wanted: Wanted, deliver: Deliver) -> None:
+        connections = self._connections
+        try:
+            await fetch(wanted, connections.channel(wanted.address), connections.metadata, deliver)
+        except SourceSilentError:
+            connections.forget(wanted.address)
+            raise
 
     def _wanted(self, task: coordinator_pb2.TaskAssignment, what: slot_pb2.OpenSource) -> Wanted:
         if what.HasField("url"):

@@ -37,6 +37,10 @@ class SourceError(Exception):
         self.failure = failure
 
 
+class SourceSilentError(SourceError):
+    """The service that has the source could not be reached for a while."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """One thing to read.
@@ -104,6 +108,7 @@ async def fetch(
 
     Raises:
         SourceError: It could not be read, or something else was found than expected.
+        SourceSilentError: The service did not answer.
     """
     reading = _Reading(wanted, partition_pb2_grpc.PartitionStub(channel), metadata, deliver)
     clock = asyncio.get_running_loop().time
@@ -112,7 +117,7 @@ async def fetch(
         if reading.progressed:
             failures, given_up = 0, clock() + RESUME_S
         if clock() >= given_up:
-            raise reading.error(f"{problem}, for {RESUME_S:.0f} s")
+            raise SourceSilentError(reading.unreadable(f"{problem}, for {RESUME_S:.0f} s"))
         await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
         failures += 1
     reading.check()
@@ -181,9 +186,9 @@ class _Reading:
                 if there != found:
                     raise SourceError(self._failure(f"expected {there} {unit}, found {found}"))
 
-    def error(self, problem: str) -> SourceError:
+    def unreadable(self, problem: str) -> Failure:
         """Return that the source cannot be read."""
-        return SourceError(self._failure(f"cannot be read: {problem}"))
+        return self._failure(f"cannot be read: {problem}")
 
     def _failure(self, problem: str) -> Failure:
         name = self._wanted.name
@@ -193,7 +198,7 @@ class _Reading:
         text = f"{error.code().name}: {error.details()}"
         if error.code() in _TRANSIENT:
             return text
-        raise self.error(text) from error
+        raise SourceError(self.unreadable(text)) from error
 
 
 def _bad_url(url: str) -> Failure:

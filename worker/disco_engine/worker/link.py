@@ -61,8 +61,9 @@ class CoordinatorLink:
         self._give_up_s = give_up_s
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
-        self._heard_at = 0.0  # when the last conversation ended
+        self._heard_at = 0.0  # when the last conversation ended, or we were told to come again
         self._welcomed = False
+        self._put_off = False
         self.connected = False
         self._over = False
         self._refused = False
@@ -85,7 +86,7 @@ class CoordinatorLink:
         self._heard_at = self._clock()
         failures = 0
         while not self._over:
-            self._welcomed = False
+            self._welcomed = self._put_off = False
             problem = await self._converse()
             if self._refused:
                 raise CoordinatorError(
@@ -97,6 +98,10 @@ class CoordinatorLink:
                 failures = 0
                 self._heard_at = self._clock()
                 log.warning("lost the coordinator", extra={"reason": problem})
+            elif self._put_off:
+                self._heard_at = self._clock()
+                if not failures:
+                    log.info("not wanted yet", extra={"reason": problem})
             silence = self._clock() - self._heard_at
             if silence >= self._give_up_s:
                 raise CoordinatorError(
@@ -123,9 +128,9 @@ class CoordinatorLink:
                 problem = await self._receive(call)
                 sending.cancel()
         except grpc.aio.AioRpcError as error:
-            return self._why(error)
-        except asyncio.InvalidStateError:
-            return "the connection broke"
+            return self._why(error.code(), error.details())
+        except asyncio.InvalidStateError:  # the stream had ended before we wrote
+            return self._why(await call.code(), await call.details())
         except TimeoutError:
             return f"it did not answer within {_WELCOME_S:.0f} s"
         else:
@@ -142,7 +147,7 @@ class CoordinatorLink:
                     return "it ended the conversation"
                 self._desk.handle(message)
         except grpc.aio.AioRpcError as error:
-            return self._why(error)
+            return self._why(error.code(), error.details())
 
     async def _send(self, call: WorkCall, heartbeat_s: float) -> None:
         beat_at = self._clock() + heartbeat_s
@@ -166,6 +171,7 @@ class CoordinatorLink:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # the receiver learns why
 
-    def _why(self, error: grpc.aio.AioRpcError) -> str:
-        self._refused = error.code() is grpc.StatusCode.UNAUTHENTICATED
-        return f"{error.code().name}: {error.details()}"
+    def _why(self, code: grpc.StatusCode, details: str | None) -> str:
+        self._refused = code is grpc.StatusCode.UNAUTHENTICATED
+        self._put_off = code is grpc.StatusCode.FAILED_PRECONDITION
+        return f"{code.name}: {details}"

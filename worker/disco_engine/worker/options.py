@@ -20,8 +20,11 @@ class WorkerOptions:
             a directory of its own below, which it removes at its end, and also before it starts:
             an earlier process of the same worker may have been killed.
         token: The job's.
+        only_stages: Names of the stages whose tasks it takes; empty: all.
+        except_stages: Names of stages whose tasks it does not take.
         give_up_s: Seconds without a coordinator after which the worker ends.
         drain_s: Seconds that running attempts may still take once the worker was told to end.
+        exit_on_oom: Whether the worker ends when a slot was killed for want of memory.
         on_ready: Called when the coordinator has accepted the worker for the first time.
     """
 
@@ -31,6 +34,9 @@ class WorkerOptions:
     slots: int
     scratch: Path
     token: str
+    only_stages: tuple[str, ...] = ()
+    except_stages: tuple[str, ...] = ()
     give_up_s: float = 120.0
     drain_s: float = 15.0
+    exit_on_oom: bool = False
     on_ready: Callable[[], None] = lambda: None

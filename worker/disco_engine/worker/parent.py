@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from disco.v1 import coordinator_pb2, job_pb2, slot_pb2
+from disco_engine.memory import OomWatch
 from disco_engine.wire import attempt_to_wire
 from disco_engine.worker.connections import Connections
 from disco_engine.worker.feeds import Feeds
@@ -115,6 +116,7 @@ class Worker:
             feeds=self._feeds,
             links=self._pushes,
             wake=self._link.wake,
+            out_of_memory=OomWatch().killed if options.exit_on_oom else lambda: False,
         )
 
     # --- the coordinator's desk ---------------------------------------------------------------
@@ -126,6 +128,8 @@ class Worker:
             node=self._options.node,
             slots=self._options.slots,
             epoch=self._epoch,
+            only_stages=self._options.only_stages,
+            except_stages=self._options.except_stages,
             attempts=[attempt_to_wire(attempt) for attempt in self._work.attempts()],
         )
 

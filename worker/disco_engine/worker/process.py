@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from disco.v1 import slot_pb2
-from disco_engine.rpc import TOKEN_VARIABLE
+from disco_engine.rpc import TLS_VARIABLE, TOKEN_VARIABLE
 from disco_engine.worker.capture import OutputCapture
 from disco_engine.worker.framing import SlotProtocol
 
 _MODULE = "disco_engine.worker.slot"
 _PIPE_CHUNK = 64 * 1024
 _CHUNKS_AT_ONCE = 16  # more would keep the event loop from everything else
+_NOT_FOR_SLOTS = frozenset({TOKEN_VARIABLE, TLS_VARIABLE})
 _LAST_WORDS_S = 1.0  # between the end of a slot's socket and that of its process
 
 
@@ -41,7 +42,7 @@ class SlotProcess:
             OSError: The machine has no room for another process.
         """
         loop = asyncio.get_running_loop()
-        environment = {k: v for k, v in os.environ.items() if k != TOKEN_VARIABLE}
+        environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_SLOTS}
         environment["TMPDIR"] = str(scratch)
         ours, theirs = socket.socketpair()
         pipe, pipe_end = os.pipe()

@@ -61,16 +61,14 @@ class PushLink:
 
     def __init__(
         self,
-        service: str,
-        channel: grpc.aio.Channel,
-        metadata: tuple[tuple[str, str], ...],
+        service: coordinator_pb2.ServiceAddress,
+        connections: Connections,
         job_uid: str,
         on_result: OnResult,
     ) -> None:
-        self._name = service
-        self._channel = channel
-        self._stub = partition_pb2_grpc.PartitionStub(channel)
-        self._metadata = metadata
+        self._name = service.service_id
+        self._address = service.address
+        self._connections = connections
         self._job_uid = job_uid
         self._on_result = on_result
         self._known: set[AttemptId] = set()
@@ -139,12 +137,15 @@ class PushLink:
 
     async def _converse(self) -> str:
         """Use one stream until it breaks, and return why it did."""
+        channel = self._connections.channel(self._address)
         try:
             async with asyncio.timeout(_CONNECT_S):
-                await self._channel.channel_ready()
+                await channel.channel_ready()
         except TimeoutError:
+            self._connections.forget(self._address)
             return f"the service could not be reached for {_CONNECT_S:.0f} s"
-        call = self._stub.Push(metadata=self._metadata)
+        stub = partition_pb2_grpc.PartitionStub(channel)
+        call = stub.Push(metadata=self._connections.metadata)
         try:
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(self._send(call))
@@ -210,13 +211,7 @@ class PushLinks:
         """Return the link to *service*, which tells *on_result* how its attempts end."""
         key = (service.service_id, service.address)
         if key not in self._links:
-            link = PushLink(
-                service.service_id,
-                self._connections.channel(service.address),
-                self._connections.metadata,
-                self.job_uid,
-                on_result,
-            )
+            link = PushLink(service, self._connections, self.job_uid, on_result)
             self._links[key] = link, self._tasks.create_task(link.run())
         return self._links[key][0]
 

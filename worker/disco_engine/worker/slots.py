@@ -5,7 +5,7 @@ import logging
 import shutil
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,16 @@ _LAST_STACK_S = 0.25  # for a process to write where it is, before it is killed
 
 class SlotError(Exception):
     """Slot processes cannot be started, or one cannot do what only slots can."""
+
+
+class SlotMemoryError(SlotError):
+    """A slot was killed because the container has reached its memory limit."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the memory limit of the container was reached, and the kernel killed a slot: raise"
+            " spec.workers.resources.limits.memory, or have the job need less"
+        )
 
 
 class SlotOwner(Protocol):
@@ -53,7 +63,22 @@ class Slot:
         ready: The process has loaded the user's program, or knows why it cannot.
     """
 
-    def __init__(self, index: int, scratch: Path, owner: SlotOwner) -> None:
+    def __init__(
+        self,
+        index: int,
+        scratch: Path,
+        owner: SlotOwner,
+        out_of_memory: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Make a slot that has no process yet.
+
+        Args:
+            index: Its place among the worker's slots.
+            scratch: Where its temporary files go.
+            owner: The worker.
+            out_of_memory: Asked when a process was killed: whether that was for want of memory,
+                so that the worker should end. No attempt is charged for it.
+        """
         self.waiting: deque[Attempt] = deque()
         self.running: Attempt | None = None
         self.started_at = 0.0
@@ -62,6 +87,7 @@ class Slot:
         self._index = index
         self._scratch = scratch
         self._owner = owner
+        self._out_of_memory = out_of_memory
         self._clock = asyncio.get_running_loop().time
         self._process: SlotProcess | None = None
         self._process_scratch = scratch
@@ -243,6 +269,8 @@ class Slot:
 
     def _bury(self, process: SlotProcess, status: int, error: Exception | None) -> str:
         self._process = None
+        if status == -signal.SIGKILL and not self._condemned and self._out_of_memory():
+            raise SlotMemoryError
         stillborn = not self.ready and not self._condemned and not self._dismissed
         failure = self._verdict or _crash(status, error, loading=stillborn)
         if stillborn and self.waiting:

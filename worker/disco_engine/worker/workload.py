@@ -48,6 +48,7 @@ class Workload:
         feeds: Feeds,
         links: PushLinks,
         wake: Callable[[], None],
+        out_of_memory: Callable[[], bool] = lambda: False,
     ) -> None:
         """Make slots that have no process yet.
 
@@ -57,8 +58,9 @@ class Workload:
             feeds: Sends them what they read.
             links: Takes what they write.
             wake: Called when there is something to say to the coordinator.
+            out_of_memory: Whether a slot was killed for want of memory; see ``Slot``.
         """
-        self.slots = [Slot(index, scratch, self) for index in range(slots)]
+        self.slots = [Slot(index, scratch, self, out_of_memory) for index in range(slots)]
         self.reports = ReportBook()
         self.task_timeout_s = 0.0
         self.settled = asyncio.Event()

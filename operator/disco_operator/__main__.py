@@ -27,7 +27,7 @@ from disco_operator.model import OperatorSettings
 log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
-ENDING_S = 3.0
+ENDING_S = 4.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not home:
         parser.error("the environment variable POD_NAMESPACE must name the operator's namespace")
     logs.configure(options.log_level)
-    # Started when there is nothing left to do but clean up. A replica that neither follows, leads
-    # nor is gone, because a task cannot be cancelled, is the one thing that must not be.
+    # Started when the process begins to end. A replica that neither follows, leads nor is gone,
+    # because a task cannot be cancelled, is the one thing that must not be.
     deadline = threading.Timer(ENDING_S, os._exit, (EXIT_FAILED,))
     deadline.daemon = True
     try:
@@ -113,9 +113,8 @@ async def _run(options: argparse.Namespace, home: str, deadline: threading.Timer
                 settings=OperatorSettings(job_image=options.job_image, namespace=home),
                 clock=boottime,
             )
-            await leader.run(stop)
+            await leader.run(stop, ending=deadline.start)
     finally:
-        deadline.start()
         await api.close()
 
 

@@ -85,14 +85,23 @@ class Api:
 
     @classmethod
     async def connect(cls) -> "Api":
-        """Return the API of the cluster this pod runs in, or else of the kubeconfig."""
+        """Return the API of the cluster this pod runs in, or else of the kubeconfig.
+
+        Raises:
+            UnavailableError: There is neither.
+        """
         configuration = Configuration()
         try:
             config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
+            try:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    client_configuration=configuration
+                )
+            except config.ConfigException as error:
+                raise UnavailableError(
+                    f"no API server is known: this is no pod, and no kubeconfig helps: {error}"
+                ) from error
         return cls(configuration)
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ WATCH_BROKEN_S = 270
 SILENCE_S = 70.0  # bookmarks come every 60 s
 CONNECT_S = 5.0
 REQUEST_S = 20.0
-ENDING_S = 2.0
+ENDING_S = 1.0
 
 Heard = Callable[[Kind, str | None, Json], None]
 """Takes what a watch tells: kind, ``ADDED``, ``MODIFIED``, ``DELETED`` or None (it was there), and

@@ -9,7 +9,7 @@ from disco_operator.conditions import Condition, Phase, condition_of, drop_condi
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
-from disco_operator.progress import note_progress
+from disco_operator.progress import counted, note_progress, plan_of
 from disco_operator.saying import events_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
@@ -78,8 +78,10 @@ def finish(
         message: For people: why it did not succeed.
         now: The time.
     """
-    if observed.news.progress is not None:
-        note_progress(status, observed.news.progress, now)
+    if (progress := observed.news.progress) is not None:
+        note_progress(status, progress, now)
+        if message_of_plan := plan_of(progress):
+            note(job, status, Condition.PLANNED, True, "Planned", message_of_plan, now)
     status["activeSeconds"] = active_seconds(status, now)
     status["completionTime"] = written_time(now)
     status["phase"] = phase.value
@@ -87,7 +89,7 @@ def finish(
     for name in ("runSince", "stopping"):
         status.pop(name, None)
     succeeded = phase is Phase.SUCCEEDED
-    note(job, status, Condition.RUNNING, False, "Finished", f"the job is {phase.lower()}", now)
+    note(job, status, Condition.RUNNING, False, "Finished", f"the job has ended: {phase}", now)
     if succeeded:
         message = _summary(status)
         drop_condition(status, Condition.FAILED)
@@ -205,7 +207,8 @@ def _summary(status: Json) -> str:
     stages = status.get("stages", [])
     tasks = sum(stage["tasks"]["done"] for stage in stages)
     records = stages[-1]["recordsOut"] if stages else 0
-    return f"{tasks} tasks in {len(stages)} stages; {records} records in the result"
+    done = f"{counted(tasks, 'task')} in {counted(len(stages), 'stage')}"
+    return f"{done}; {counted(records, 'record')} in the result"
 
 
 def _note_results(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> None:
@@ -215,7 +218,6 @@ def _note_results(job: DiscoJob, status: Json, observed: Observed, now: datetime
     results: Json = {
         "stage": last["name"],
         "records": last["recordsOut"],
-        "bytes": last["bytesOut"],
     }
     if expires := _expires(job, status):
         results["expiresAt"] = written_time(expires)
@@ -223,6 +225,7 @@ def _note_results(job: DiscoJob, status: Json, observed: Observed, now: datetime
         results |= {"url": job.spec.output.url, "format": job.spec.output.format}
         reason, message = "WrittenToOutput", f"{job.spec.output.url} ({job.spec.output.format})"
     else:
+        results["bytes"] = last["bytesOut"]
         progress = observed.news.progress
         results["parts"] = len(progress.results) if progress is not None else 0
         results["pods"] = [] if keeps_volumes(job) else _partition_pods(observed)

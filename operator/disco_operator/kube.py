@@ -16,6 +16,7 @@ from disco_operator.cluster import (
     FencedError,
     Kind,
     Listing,
+    UnavailableError,
     kind_of,
 )
 from disco_operator.model import API_VERSION, GROUP, MANAGER, Json
@@ -71,6 +72,8 @@ class KubeCluster:
         what = f"list {kind} in {namespace or 'all namespaces'}"
         while True:
             reply = await self._api.call("GET", path_of(kind, namespace), query=query)
+            if reply.status == 404:
+                raise UnavailableError(f"{what}: no such kind; is its CRD installed?")
             page = _accepted(reply, what)  # 410: we paged too slowly; the caller starts again
             items += page["items"]
             metadata = page["metadata"]

@@ -1,14 +1,16 @@
 """What runs while this process leads: everything between the watches and ``reconcile``."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from disco_engine.rpc import aio_channel, credentials_of
 from disco_operator.api import Api
 from disco_operator.cache import Cache
-from disco_operator.cluster import ForbiddenError, Kind
+from disco_operator.cluster import ForbiddenError, Kind, UnavailableError
 from disco_operator.doors import Doors
 from disco_operator.following import Following, Line
 from disco_operator.health import Signs
@@ -22,7 +24,12 @@ from disco_operator.names import coordinator_address
 from disco_operator.reconcile import Reconciler
 from disco_operator.resync import Resync
 
-ENDING_S = 2.5
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+RETRY_S = 2.0
+ENDING_S = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +89,12 @@ class Leader:
         self._lease_heard_at: float | None = None
         self._misses = 0
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, *, ending: Callable[[], None]) -> None:
         """Reconcile until *stop* is set; then let another replica lead.
+
+        Args:
+            stop: Set when the process shall end.
+            ending: Called when it begins to end, for whatever reason.
 
         Raises:
             ExceptionGroup: of ``LeadershipLostError``, ``FencedError``, ``WatchEndedError``,
@@ -92,7 +103,10 @@ class Leader:
         async with asyncio.TaskGroup() as tasks:
             holding = tasks.create_task(self._leadership.hold(), name="hold the lease")
             working = tasks.create_task(self._work(stop), name="work")
-            await stop.wait()
+            try:
+                await stop.wait()
+            finally:  # also if a task has failed, before the others have ended
+                ending()
             working.cancel()
             await asyncio.wait({working}, timeout=ENDING_S)
             holding.cancel()
@@ -100,14 +114,16 @@ class Leader:
             await self._leadership.release()
 
     async def _work(self, stop: asyncio.Event) -> None:
-        identities = Identities(await master_key(self._cluster, self._scope.home))
-        nodes = await self._may_watch_nodes()
+        identities = Identities(
+            await _patiently(lambda: master_key(self._cluster, self._scope.home))
+        )
+        nodes = await _patiently(self._may_watch_nodes)
         resync = Resync(
             self._cluster,
             self._cache,
             namespaces=self._scope.watched or (None,),
             nodes=nodes,
-            look=lambda key, delay_s: self._loop.add(key, delay_s=delay_s),
+            look=self._ask,
             done=self._resynced,
             clock=self._clock,
         )
@@ -120,7 +136,7 @@ class Leader:
             heard_lease=self._heard_lease,
             stop=stop.set,
         )
-        async with Following(self._loop.add, _connector(identities)) as following:
+        async with Following(self._ask, _connector(identities)) as following:
             self._reconciler = Reconciler(
                 cluster=self._cluster,
                 cache=self._cache,
@@ -148,9 +164,14 @@ class Leader:
         assert self._reconciler is not None  # the loop runs after it was made
         return self._reconciler.reconcile(key)
 
+    def _ask(self, key: JobKey, delay_s: float = 0.0) -> None:
+        """Have a job looked at, if it is ours: the home may be watched for the Lease only."""
+        if not self._scope.namespaces or key.namespace in self._scope.namespaces:
+            self._loop.add(key, delay_s=delay_s)
+
     def _heard(self, kind: Kind, change: str | None, body: Json) -> None:
         for key in self._cache.heard(kind, change, body):
-            self._loop.add(key)
+            self._ask(key)
 
     def _heard_lease(self) -> None:
         self._lease_heard_at = self._clock()
@@ -190,6 +211,16 @@ class Leader:
     def phases(self) -> Mapping[str, int]:
         """Return how many jobs are in each phase."""
         return self._measures.phases()
+
+
+async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """Return the answer, however often it takes to ask."""
+    while True:
+        try:
+            return await ask()
+        except UnavailableError as error:
+            log.warning("cluster not readable yet", extra={"error": str(error)})
+            await asyncio.sleep(RETRY_S)
 
 
 def _connector(identities: Identities) -> Callable[[DiscoJob], Line]:

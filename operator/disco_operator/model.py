@@ -34,14 +34,10 @@ class OperatorSettings:
     Attributes:
         job_image: Image of the jobs that name none.
         namespace: The operator's own, from which job pods may be called.
-        image_pull_policy: Of the jobs that name none; empty: Kubernetes' default.
-        image_pull_secrets: Names of Secrets for the jobs that name none.
     """
 
     job_image: str
     namespace: str
-    image_pull_policy: str = ""
-    image_pull_secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

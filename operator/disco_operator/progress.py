@@ -35,6 +35,8 @@ def phase_of(progress: coordinator_pb2.JobProgress) -> Phase:
 
 def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: datetime) -> None:
     """Take a coordinator's newest progress over into *status*."""
+    if progress.epoch:  # 0: it does not know yet which it is
+        status["coordinator"] = {"epoch": progress.epoch, "lastEvent": progress.last_event}
     if not_yet_informed(progress, status):
         return
     stages = progress.stages[:MAX_STAGES]
@@ -77,6 +79,20 @@ def _worth_telling(
         if report.failure.kind != common_pb2.FAILURE_KIND_INFRASTRUCTURE
         or progress.phase == coordinator_pb2.JOB_PHASE_FAILED
     ]
+
+
+def plan_of(progress: coordinator_pb2.JobProgress) -> str:
+    """Return what is planned, in a few words; "" before there is a plan."""
+    if not progress.stages:
+        return ""
+    first = progress.stages[0]
+    tasks = counted(first.tasks_total, "task")
+    return f"{counted(len(progress.stages), 'stage')}; {first.name} has {tasks}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things, with an s if they are many."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def current_stage(stages: Sequence[coordinator_pb2.StageProgress]) -> str:

@@ -113,12 +113,21 @@ def _unscheduled(pod: Json, name: str, role: str, now: datetime) -> Iterator[Tro
         if condition["type"] != "PodScheduled" or condition["status"] != "False":
             continue
         if _age(condition.get("lastTransitionTime"), now) >= PATIENCE:
+            said = condition.get("message", "")[:400].rstrip(". ")
             yield Trouble(
                 reason="Unschedulable",
-                message=f"no node has room for pod {name}: {condition.get('message', '')[:400]};"
-                f" lower {_field(role)}.resources.requests, or add nodes",
+                message=f"no node takes pod {name}: {said}; {_remedy(said, _field(role))}",
                 role=role,
             )
+
+
+def _remedy(said: str, field: str) -> str:
+    """Return what to do about a pod that no node takes, from what the scheduler said."""
+    if "Insufficient" in said or "Too many pods" in said:
+        return f"lower {field}.resources.requests, or add nodes"
+    if "persistentvolumeclaim" in said.lower():
+        return f"create the claim, or correct {field}.volumes"
+    return f"correct nodeSelector, tolerations or affinity in {field}, or add nodes"
 
 
 def _setup_failed(status: Json, name: str, role: str) -> Iterator[Trouble]:

@@ -12,7 +12,7 @@ from disco_operator.groups import WorkerGroup, groups_of
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json
 from disco_operator.notes import note
-from disco_operator.progress import not_yet_informed, note_progress, phase_of
+from disco_operator.progress import not_yet_informed, note_progress, phase_of, plan_of
 from disco_operator.scaling import wanted_pods
 from disco_operator.trouble import Trouble, oom_killed, troubles_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
@@ -30,7 +30,6 @@ def work(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
     mine = [child for child in observed.children if _owned(child, job)]
     troubles = troubles_of(mine, now)
     if progress is not None:
-        _note_coordinator(status, progress)
         note_progress(status, progress, now)
         said += _note_planned(job, status, progress, now)
     said += _raise_memory(job, status, mine)
@@ -108,19 +107,12 @@ def _current_replicas(job: DiscoJob, observed: Observed) -> dict[str, int]:
     }
 
 
-def _note_coordinator(status: Json, progress: coordinator_pb2.JobProgress) -> None:
-    if progress.epoch:  # 0: it does not know yet which it is
-        status["coordinator"] = {"epoch": progress.epoch, "lastEvent": progress.last_event}
-
-
 def _note_planned(
     job: DiscoJob, status: Json, progress: coordinator_pb2.JobProgress, now: datetime
 ) -> list[Announcement]:
-    stages = progress.stages
-    if not stages:
+    message = plan_of(progress)
+    if not message:
         return []
-    first = f"{stages[0].name} has {stages[0].tasks_total} tasks"
-    message = f"{len(stages)} stage{'s' * (len(stages) != 1)}; {first}"
     said = _first(status, Condition.PLANNED, "Planned", message, kind="Normal")
     if said:
         note(job, status, Condition.PLANNED, True, "Planned", message, now)

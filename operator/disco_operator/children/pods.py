@@ -114,7 +114,7 @@ def pod_template(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        **_placement(job, given, operator),
+        **_placement(job, given),
     }
     template = {
         "metadata": {"labels": names.labels(job, role, parts.group)},
@@ -152,7 +152,7 @@ def _named(value: Any) -> bool:
 
 def _image(job: DiscoJob, operator: OperatorSettings) -> Json:
     assert job.spec is not None
-    policy = job.spec.image_pull_policy or operator.image_pull_policy
+    policy = job.spec.image_pull_policy
     return {
         "image": job.spec.image or operator.job_image,
         **({"imagePullPolicy": policy} if policy else {}),
@@ -235,13 +235,10 @@ def _container_defaults() -> Json:
     }
 
 
-def _placement(job: DiscoJob, given: PodSettings, operator: OperatorSettings) -> Json:
+def _placement(job: DiscoJob, given: PodSettings) -> Json:
     assert job.spec is not None
-    secrets = [secret.name for secret in job.spec.image_pull_secrets]
     return {
-        "imagePullSecrets": [
-            {"name": name} for name in (secrets or list(operator.image_pull_secrets))
-        ],
+        "imagePullSecrets": [{"name": secret.name} for secret in job.spec.image_pull_secrets],
         "nodeSelector": dict(given.node_selector),
         "tolerations": [*given.tolerations, *_lost_node_tolerations()],
         "affinity": given.affinity,

@@ -178,7 +178,9 @@ def _results() -> Schema:
             "stage": _text("The stage that wrote them.", 256),
             "parts": _count("How many parts they have."),
             "records": _count("How many they are."),
-            "bytes": _count("How many bytes they have, compressed."),
+            "bytes": _count(
+                "How many bytes they have, compressed; unset if they were written to an output."
+            ),
             "expiresAt": _time("When they are deleted with the job. Unset: never."),
             "pods": _list(
                 100, _object("", pod), "Pods that keep them on their nodes' disks; gone with them."

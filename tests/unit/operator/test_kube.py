@@ -175,6 +175,13 @@ async def test_a_list_that_was_paged_too_slowly_may_be_tried_again() -> None:
             await cluster_of(api).list(Kind.POD, None)
 
 
+async def test_a_kind_that_the_cluster_lacks_is_named_with_what_to_do() -> None:
+    async with a_server() as (server, api):
+        server.will_refuse(404, "NotFound")
+        with pytest.raises(UnavailableError, match=r"discojobs.*is its CRD installed"):
+            await cluster_of(api).list(Kind.DISCOJOB, None)
+
+
 # --- writing
 
 

@@ -7,6 +7,7 @@ import disco_operator
 
 SOURCES = ("decide", "endings", "reconcile", "saying", "trouble", "working")
 NOT_REASONS = {
+    "Insufficient",
     "Pending",
     "Deployment",
     "StatefulSet",

@@ -105,6 +105,14 @@ class Cache:
             entry.heard = True
         return jobs
 
+    def wrote(self, body: Json) -> None:
+        """Take what the API server answered to a write of ours to a DiscoJob.
+
+        The watch delivers it later; until then nobody must decide again from what was before.
+        """
+        ref = Ref.of(Kind.DISCOJOB, body)
+        self._keep(ref, _version(body), body, heard=True)
+
     def listed(
         self, kind: Kind, listing: Listing, *, namespace: str | None, now: float | None
     ) -> frozenset[JobKey]:

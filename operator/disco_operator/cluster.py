@@ -140,11 +140,11 @@ class Cluster(Protocol):
         Nothing happens if it is gone, or if the object of that name has another *uid*.
         """
 
-    async def write_status(self, namespace: str, name: str, uid: str, status: Json) -> bool:
-        """Replace the status of a DiscoJob by *status*, the whole of it; None values are left out.
+    async def write_status(self, namespace: str, name: str, uid: str, status: Json) -> Json | None:
+        """Replace the status of a DiscoJob, leaving out fields that are None; return the job.
 
         Returns:
-            False: the job with that *uid* is gone, and nothing was written.
+            None: that job is gone, and nothing was written.
         """
 
     async def post_event(

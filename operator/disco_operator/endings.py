@@ -14,6 +14,8 @@ from disco_operator.saying import events_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 KEEP_AFTER_FAILURE_S = 3600.0
+LET_GO_S = 1.0
+"""After the end of a job, before what is not watched is removed."""
 
 _REASONS = {
     common_pb2.FAILURE_KIND_USER: "TaskFailed",
@@ -103,13 +105,14 @@ def finish(
         reason=phase.value,
         message=message[:900],
     )
-    wanted = left_children(job, status, now)
-    status["released"] = _released(wanted)
     return Decision(
         status=status,
-        wanted=wanted,
+        wanted=left_children(job, status, now),
         announcements=(*events_of(observed.news.events), said),
-        again_in_s=_next_look(job, status, now),
+        again_in_s=LET_GO_S,
+        # Whoever takes over in between would find a job that runs and has no children, and run it
+        # again.
+        status_first=True,
     )
 
 

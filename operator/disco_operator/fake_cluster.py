@@ -142,17 +142,17 @@ class FakeCluster:
             self._wrote("delete", key)
             self._collect(key)
 
-    async def write_status(self, namespace: str, name: str, uid: str, status: Json) -> bool:
-        """Replace the status of a DiscoJob by *status*; False: that job is gone."""
+    async def write_status(self, namespace: str, name: str, uid: str, status: Json) -> Json | None:
+        """Replace the status of a DiscoJob by *status*; None: that job is gone."""
         self._may_fail("write_status", Kind.DISCOJOB)
         key = (Kind.DISCOJOB, namespace, name)
         known = self._objects.get(key)
         if known is None or known["metadata"]["uid"] != uid:
-            return False
+            return None
         if known.get("status") != (new := deepcopy(without_none(status))):
             self._wrote("write_status", key)
-            self._store(key, known | {"status": new})
-        return True
+            known = self._store(key, known | {"status": new})
+        return deepcopy(known)
 
     async def post_event(
         self, job: Json, kind: Literal["Normal", "Warning"], reason: str, message: str

@@ -132,8 +132,8 @@ class KubeCluster:
         if reply.status not in (404, 409):  # gone, or another object by now
             _accepted(reply, what)
 
-    async def write_status(self, namespace: str, name: str, uid: str, status: Json) -> bool:
-        """Replace the status of a DiscoJob by *status*; False: that job is gone.
+    async def write_status(self, namespace: str, name: str, uid: str, status: Json) -> Json | None:
+        """Replace the status of a DiscoJob by *status*; None: that job is gone.
 
         A JSON patch with a test is the only way to name the job we mean: in other bodies sent to
         the status of a custom resource, the API server ignores ``metadata.uid``.
@@ -148,13 +148,13 @@ class KubeCluster:
             query={"fieldManager": MANAGER}, body=patch, content_type=JSON_PATCH,
         )  # fmt: skip
         if reply.status == 404:
-            return False
+            return None
         if reply.status == 422:  # either the test failed, or the schema refuses our status
             job = await self.get(Kind.DISCOJOB, namespace, name)
             if job is None or job["metadata"]["uid"] != uid:
-                return False
+                return None
         _accepted(reply, what)
-        return True
+        return reply.body
 
     async def post_event(
         self, job: Json, kind: Literal["Normal", "Warning"], reason: str, message: str

@@ -251,10 +251,10 @@ class Reconciler:
         status["reason"], status["observedMessage"] = headline(status)
         if not _news_in(job.status, status):
             return True
-        gone = dict.fromkeys(job.status.keys() - status.keys())
-        return await self._cluster.write_status(
-            job.key.namespace, job.key.name, job.uid, {**status, **gone}
-        )
+        written = await self._cluster.write_status(job.key.namespace, job.key.name, job.uid, status)
+        if written is not None:
+            self._cache.wrote(written)
+        return written is not None
 
     def _measure(self, job: DiscoJob, status: Json) -> None:
         self._measures.job_phase(job.uid, status.get("phase", Phase.PENDING.value))

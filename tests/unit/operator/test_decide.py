@@ -221,7 +221,7 @@ def test_cancel_of_a_suspended_job_ends_it_at_once(story: Story) -> None:
 def test_the_job_is_deleted_when_its_time_is_over(build: Build) -> None:
     story = build.Story({"ttlSecondsAfterFinished": 60}).running()
     story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
-    assert story.decision.again_in_s == 60
+    assert story.look().again_in_s == 60
     story.after(59).look()
     assert not story.deleted
     story.after(1).look()

@@ -242,14 +242,14 @@ async def test_a_status_is_replaced_if_the_job_is_the_one_we_mean() -> None:
 async def test_the_status_of_a_job_that_is_gone_is_not_written() -> None:
     async with a_server() as (server, api):
         server.will_refuse(404, "NotFound")
-        assert not await cluster_of(api).write_status("ns", "j", "u1", {})
+        assert await cluster_of(api).write_status("ns", "j", "u1", {}) is None
 
 
 async def test_the_status_of_a_successor_is_not_written() -> None:
     async with a_server() as (server, api):
         server.will_refuse(422, "Invalid", "the server rejected our request")
         server.will_say(200, JOB)
-        assert not await cluster_of(api).write_status("ns", "j", "u0", {})
+        assert await cluster_of(api).write_status("ns", "j", "u0", {}) is None
 
 
 async def test_a_status_that_the_schema_refuses_is_an_error() -> None:

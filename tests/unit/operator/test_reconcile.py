@@ -251,6 +251,8 @@ async def test_what_has_ended_lets_go_of_what_is_not_watched(world: World, build
     await world.look()
     told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
     world.told.news = News(progress=told)
+    assert await world.look() is not None
+    assert world.cluster.names(Kind.DEPLOYMENT) == ()
     await world.look()
     for kind in (Kind.DEPLOYMENT, Kind.STATEFULSET, Kind.SERVICE, Kind.SECRET, Kind.CONFIGMAP):
         assert world.cluster.names(kind) == (), kind
@@ -258,6 +260,41 @@ async def test_what_has_ended_lets_go_of_what_is_not_watched(world: World, build
     before = list(world.cluster.writes)
     await world.look()
     assert world.cluster.writes == before
+
+
+async def test_that_a_job_is_over_is_written_before_its_pods_are_removed(
+    world: World, build: Any
+) -> None:
+    """Else an operator that is killed in between leaves a running job without pods to the next,
+    which runs it again: seen once, when a job that had succeeded failed over its own output."""
+    world.submit(output={"url": "/out"})
+    await world.look()
+    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
+    world.told.news = News(progress=told)
+    world.cluster.fail("delete", UnavailableError("killed here"))
+    with pytest.raises(UnavailableError):
+        await world.look()
+    assert world.status["phase"] == "Succeeded"
+    assert world.cluster.names(Kind.DEPLOYMENT) != ()
+    world.told.news = NOTHING
+    await world.look()
+    assert world.status["phase"] == "Succeeded"
+    assert world.cluster.names(Kind.DEPLOYMENT) == ()
+
+
+async def test_what_was_written_is_known_before_the_watch_tells_it(
+    world: World, build: Any
+) -> None:
+    """A pod's event may come before that of our own write, which would be decided about again."""
+    world.submit(output={"url": "/out"})
+    await world.look()
+    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
+    world.told.news = News(progress=told)
+    await world.look()
+    world.told.news = NOTHING
+    await world.reconciler.reconcile(KEY)
+    assert world.cluster.names(Kind.DEPLOYMENT) == ()
+    assert world.status["phase"] == "Succeeded"
 
 
 async def test_the_status_of_a_large_job_stays_small(world: World, build: Any) -> None:

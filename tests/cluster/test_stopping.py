@@ -1,0 +1,101 @@
+"""Jobs that somebody or something stops: for a while, for good, or without a trace."""
+
+from harness.gated import COUNT_TASKS, GatedJob
+from harness.namespaces import Namespace
+from harness.release import Operator
+from harness.volumes import Volume
+from harness.waiting import wait_for
+
+
+def test_a_suspended_job_gives_up_its_workers_and_goes_on_where_it_was(
+    namespace: Namespace, shared_volume: Volume
+) -> None:
+    gated = GatedJob(namespace, shared_volume)
+    gated.wait_until_inside()
+
+    gated.job.patch(suspend=True)
+    gated.job.wait_for_condition("Suspended")
+    wait_for("the workers to be gone", lambda: not gated.job.pods("worker"))
+    gated.open_gate()
+    gated.job.wait_for_phase("Suspended")
+    gated.job.patch(suspend=False)
+    gated.job.wait_until_succeeded()
+
+    gated.check_result()
+    assert gated.count_attempts() == COUNT_TASKS
+
+
+def test_a_job_that_is_born_suspended_has_no_pods_until_it_is_resumed(
+    namespace: Namespace, shared_volume: Volume
+) -> None:
+    gated = GatedJob(namespace, shared_volume, suspend=True)
+    gated.job.wait_for_condition("Suspended")
+    assert not gated.job.pods()
+
+    gated.open_gate()
+    gated.job.patch(suspend=False)
+    gated.job.wait_until_succeeded()
+
+    gated.check_result()
+
+
+def test_a_cancelled_job_ends_at_once_and_says_so(
+    namespace: Namespace, shared_volume: Volume
+) -> None:
+    gated = GatedJob(namespace, shared_volume)
+    gated.wait_until_inside()
+
+    gated.job.patch(cancel=True)
+    gated.job.wait_for_phase("Cancelled")
+
+    gated.job.wait_until_no_pods()
+    assert gated.job.condition("Succeeded").get("status") != "True"
+    assert "_SUCCESS" not in shared_volume.names("results")
+
+
+def test_a_job_past_its_deadline_fails_and_names_it(
+    namespace: Namespace, shared_volume: Volume
+) -> None:
+    gated = GatedJob(namespace, shared_volume, activeDeadlineSeconds=20)
+
+    failed = gated.job.wait_until_failed()
+
+    assert failed["reason"] == "DeadlineExceeded"
+    assert "20" in failed["message"]
+    wait_for("the workers to be gone", lambda: not gated.job.pods("worker"))
+
+
+def test_a_finished_job_with_a_time_to_live_leaves_without_a_trace(
+    namespace: Namespace, shared_volume: Volume
+) -> None:
+    gated = GatedJob(namespace, shared_volume, ttlSecondsAfterFinished=1)
+    gated.open_gate()
+
+    gated.job.wait_until_nothing_is_left()
+
+    gated.check_result()
+
+
+def test_a_job_can_be_deleted_while_there_is_no_operator(
+    namespace: Namespace, shared_volume: Volume, operator: Operator
+) -> None:
+    gated = GatedJob(namespace, shared_volume)
+    gated.wait_until_inside()
+
+    with operator.absent():
+        gated.job.delete()
+        gated.job.wait_until_nothing_is_left()
+
+
+def test_a_job_that_runs_needs_no_operator_to_finish_its_work(
+    namespace: Namespace, shared_volume: Volume, operator: Operator
+) -> None:
+    gated = GatedJob(namespace, shared_volume)
+    gated.wait_until_inside()
+
+    with operator.absent():
+        gated.open_gate()
+        wait_for("the result", lambda: "_SUCCESS" in shared_volume.names("results"))
+
+    gated.job.wait_until_succeeded()
+    gated.check_result()

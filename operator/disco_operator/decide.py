@@ -11,8 +11,10 @@ twice is the same as deciding once. Coordinators know how far a job is; this mod
 starts, pauses, has to stop, and what it leaves.
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from disco.manifest import Spec
 from disco.v1 import coordinator_pb2
 from disco_operator import endings, names, working
 from disco_operator.conditions import Condition, Phase, drop_condition, is_true
@@ -61,7 +63,8 @@ def _not_started(job: DiscoJob, status: Json, observed: Observed, now: datetime)
         return _refused(job, status, "CodeNotFound", problem, CODE_RETRY_S, now)
     if strangers := _strangers(job, observed):
         return _refused(job, status, *strangers, CLEANUP_RETRY_S, now)
-    note(job, status, Condition.ACCEPTED, True, "Accepted", "the spec makes sense", now)
+    message = "; ".join(("the spec makes sense", *_unheeded(spec)))
+    note(job, status, Condition.ACCEPTED, True, "Accepted", message, now)
     if spec.suspend:
         first = not is_true(status, Condition.SUSPENDED)
         message = "not started: set spec.suspend to false to start it"
@@ -93,11 +96,15 @@ def _start(
         if again
         else "coordinator, partition services and workers are being started",
     )
+    warnings = (
+        Announcement(kind="Warning", reason="NotHeeded", message=message)
+        for message in _unheeded(job.spec)
+    )
     return Decision(
         status=status,
         wanted=working.wanted_children(job, status, observed),
         follow=True,
-        announcements=(said,),
+        announcements=(said, *warnings),
         again_in_s=working.LOOK_AGAIN_S,
         status_first=True,
     )
@@ -184,6 +191,17 @@ def _refused(
     known = before is not None and (before["reason"], before["message"]) == (reason, message)
     said = () if known else (Announcement(kind="Warning", reason=reason, message=message),)
     return Decision(status=status, wanted=Wanted(), announcements=said, again_in_s=again_in_s)
+
+
+def _unheeded(spec: Spec) -> Iterator[str]:
+    """Yield what the spec asks for and this version does not do."""
+    if spec.speculation is not None and spec.speculation.enabled:
+        yield "spec.speculation has no effect in this version: slow tasks get no rivals"
+    if (spec.partition_service.copies or 1) > 1:
+        yield (
+            "spec.partitionService.copies has no effect in this version: each output is kept once,"
+            " and made again if it is lost"
+        )
 
 
 def _strangers(job: DiscoJob, observed: Observed) -> tuple[str, str] | None:

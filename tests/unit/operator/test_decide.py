@@ -228,6 +228,15 @@ def test_the_job_is_deleted_when_its_time_is_over(build: Build) -> None:
     assert story.deleted
 
 
+def test_what_a_spec_asks_for_in_vain_is_said(build: Build) -> None:
+    services = {"replicas": 2, "copies": 2}
+    story = build.Story({"speculation": {"enabled": True}, "partitionService": services})
+    story.look()
+    assert story.said == ["Started", "NotHeeded", "NotHeeded"]
+    assert "spec.speculation has no effect" in story.message("Accepted")
+    assert "copies has no effect" in story.message("Accepted")
+
+
 def test_objects_of_a_stranger_with_the_jobs_label_are_not_touched(story: Story) -> None:
     story.workloads["j-workers"] = {
         "kind": "Deployment",

@@ -74,7 +74,7 @@ def changes_to(
     mine = {
         (child["kind"], child["metadata"]["name"]): child
         for child in children
-        if child["kind"] != "Pod" and _owned(child, job)
+        if child["kind"] != "Pod" and job.owns(child)
     }
     apply = tuple(
         manifest
@@ -126,10 +126,6 @@ def _differs(manifest: Json, child: Json | None) -> bool:
     # Somebody may have scaled it by hand.
     scaled = child["spec"].get("replicas") != manifest["spec"]["replicas"]
     return bool(applied != mark or scaled)
-
-
-def _owned(child: Json, job: DiscoJob) -> bool:
-    return any(o["uid"] == job.uid for o in child["metadata"].get("ownerReferences", ()))
 
 
 def _released(job: DiscoJob, status: Json) -> Iterable[tuple[Kind, str]]:

@@ -207,12 +207,9 @@ def _unheeded(spec: Spec) -> Iterator[str]:
 def _strangers(job: DiscoJob, observed: Observed) -> tuple[str, str] | None:
     """Return reason and message if objects that are not this job's have the names it needs."""
     for child in observed.children:
-        owners = child["metadata"].get("ownerReferences", ())
-        mine = child["kind"] in ("Deployment", "StatefulSet") and not any(
-            owner["uid"] == job.uid for owner in owners
-        )
-        if not mine:
+        if child["kind"] not in ("Deployment", "StatefulSet") or job.owns(child):
             continue
+        owners = child["metadata"].get("ownerReferences", ())
         name = f"{child['kind']} {child['metadata']['name']}"
         if any(owner["kind"] == "DiscoJob" for owner in owners):
             return "CleaningUp", f"{name} of an earlier job of this name is still being removed"

@@ -98,6 +98,11 @@ class DiscoJob:
         """Whether it has ended."""
         return "completionTime" in self.status
 
+    def owns(self, child: Mapping[str, Any]) -> bool:
+        """Return whether an object was made for this job, not for an earlier one of its name."""
+        owners = child["metadata"].get("ownerReferences", ())
+        return any(owner["uid"] == self.uid for owner in owners)
+
     @property
     def owner(self) -> Json:
         """The owner reference that makes Kubernetes remove a child with its job."""

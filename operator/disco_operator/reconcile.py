@@ -224,8 +224,7 @@ class Reconciler:
         if await self._cluster.create(manifest) is not None or kind in _NAMED_BY_UID:
             return
         found = await self._cluster.get(kind, job.key.namespace, name)
-        owners = found["metadata"].get("ownerReferences", ()) if found else ()
-        if not any(owner["uid"] == job.uid for owner in owners):
+        if found is None or not job.owns(found):
             raise UnavailableError(f"{kind.value} {name} of an earlier job is still there")
 
     def _note_refusal(

@@ -27,7 +27,7 @@ def work(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
     """Return what is to be done about a job that should be running."""
     progress = observed.news.progress
     said: list[Announcement] = []
-    mine = [child for child in observed.children if _owned(child, job)]
+    mine = [child for child in observed.children if _concerns(child, job)]
     troubles = troubles_of(mine, now)
     if progress is not None:
         note_progress(status, progress, now)
@@ -92,18 +92,18 @@ def paused_children(job: DiscoJob) -> tuple[Wanted, str]:
     )
 
 
-def _owned(child: Json, job: DiscoJob) -> bool:
-    """Return whether a workload, or the workload of a pod, is this job's."""
+def _concerns(child: Json, job: DiscoJob) -> bool:
+    """Return whether a workload is this job's, or a pod has the label of its name."""
     if child["kind"] == "Pod":
         return bool(child["metadata"]["labels"].get(names.ROLE_LABEL))
-    return any(o["uid"] == job.uid for o in child["metadata"].get("ownerReferences", ()))
+    return job.owns(child)
 
 
 def _current_replicas(job: DiscoJob, observed: Observed) -> dict[str, int]:
     return {
         child["metadata"]["name"]: child["spec"].get("replicas", 0)
         for child in observed.children
-        if child["kind"] == "Deployment" and _owned(child, job)
+        if child["kind"] == "Deployment" and job.owns(child)
     }
 
 

@@ -159,7 +159,9 @@ class Api:
             raise UnavailableError(f"{method} {path} failed: {error}") from error
         reply = Reply(status, _json_object(data))
         # 401: a token was rotated, or its review timed out; the next call reads it again.
-        if status >= 500 or status in (401, 408, 429):
+        # A manifest with the same key twice is answered 500, and would be the next time, too.
+        hopeless = status == 500 and "failed to create typed patch object" in reply.message
+        if (status >= 500 and not hopeless) or status in (401, 408, 429):
             raise UnavailableError(f"{method} {path} was answered {status}: {reply.message}")
         return reply
 

@@ -5,8 +5,9 @@ Called by the loop, for one job at a time and at most once a second; deciding is
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Protocol
 
 from disco_operator.cache import Cache
@@ -14,9 +15,11 @@ from disco_operator.changes import base_children, changes_to
 from disco_operator.children.spec import SpecTooLargeError, inline_files
 from disco_operator.cluster import (
     Cluster,
+    ClusterError,
     ForbiddenError,
     InvalidError,
     Kind,
+    QuotaError,
     UnavailableError,
     kind_of,
 )
@@ -36,6 +39,13 @@ REFUSED_AGAIN_S = 15.0
 _NAMED_BY_UID = (Kind.SECRET, Kind.CONFIGMAP)
 """Their names have a part of the job's uid, so none of them is another job's."""
 DURATION_STEP_S = 15
+SAY_AGAIN_S = 600.0
+"""Before the same warning about the same job becomes an event again."""
+MAX_TOLD = 100
+
+
+class NameTakenError(Exception):
+    """A name that a child needs belongs to an object that is none of any DiscoJob's."""
 
 
 class Identities(Protocol):
@@ -84,6 +94,7 @@ class Reconciler:
         self._measures = measures
         self._operator = operator
         self._ensured: dict[str, float] = {}
+        self._told: dict[str, dict[tuple[str, str], float]] = {}
         self._uids: dict[JobKey, str] = {}
 
     async def reconcile(self, key: JobKey) -> float | None:
@@ -104,19 +115,26 @@ class Reconciler:
             self._forget(key)
         self._uids[key] = job.uid
         now = datetime.now(UTC)
-        observed = await self._observe(job)
-        decision = decide(job, observed, now)
-        if decision.follow:
-            self._following.follow(job)
-        else:
-            self._following.forget(job.uid)
-        return await self._carry_out(job, body, decision, observed, now)
+        try:
+            observed = await self._observe(job)
+            decision = decide(job, observed, now)
+            if decision.follow:
+                self._following.follow(job)
+            else:
+                self._following.forget(job.uid)
+            return await self._carry_out(job, body, decision, observed, now)
+        except ClusterError:
+            raise
+        except Exception as error:
+            await self._note_bug(job, error, now)
+            raise
 
     def _forget(self, key: JobKey) -> None:
         uid = self._uids.pop(key, None)
         if uid is not None:
             self._following.forget(uid)
             self._ensured.pop(uid, None)
+            self._told.pop(uid, None)
             self._measures.job_phase(uid, None)
 
     # --- looking ------------------------------------------------------------------------------
@@ -177,15 +195,15 @@ class Reconciler:
             written = True
         try:
             await self._change(job, decision, observed)
-        except (ForbiddenError, InvalidError, SpecTooLargeError) as error:
-            said += self._note_refusal(job, status, error, now)
+        except _REFUSALS as error:
+            said += _note_refusal(job, status, error, now)
             again_in_s = REFUSED_AGAIN_S
             written = False
         if decision.cancel:
             await self._following.cancel(job.uid, decision.cancel)
         if not written and not await self._write(job, status, now):
             return None
-        for announcement in said:
+        for announcement in self._new(job, said):
             await self._cluster.post_event(
                 body, announcement.kind, announcement.reason, announcement.message
             )
@@ -210,39 +228,52 @@ class Reconciler:
             await self._cluster.delete(kind, namespace, name)
         for manifest in changes.apply:
             await self._cluster.apply(manifest)
-        if not wanted.base:
-            self._ensured.pop(job.uid, None)
+        if "released" in decision.status:
+            self._ensured.pop(job.uid, None)  # some of it is gone, and a retry needs it again
 
     async def _make(self, job: DiscoJob, manifest: Json) -> None:
         """Create a child, unless it is there.
 
         Raises:
-            UnavailableError: What is there belongs to an earlier job of the name, and is about to
-                be removed with it.
+            NameTakenError: What is there belongs to no DiscoJob.
+            UnavailableError: It belongs to an earlier job of the name, and is about to be removed
+                with it.
         """
         kind, name = kind_of(manifest), manifest["metadata"]["name"]
         if await self._cluster.create(manifest) is not None or kind in _NAMED_BY_UID:
             return
         found = await self._cluster.get(kind, job.key.namespace, name)
-        if found is None or not job.owns(found):
-            raise UnavailableError(f"{kind.value} {name} of an earlier job is still there")
+        if found is not None and job.owns(found):
+            return
+        owners = found["metadata"].get("ownerReferences", ()) if found else ()
+        if found is not None and not any(owner["kind"] == "DiscoJob" for owner in owners):
+            raise NameTakenError(
+                f"{manifest['kind']} {name} is not of a DiscoJob: delete it, or give the job"
+                " another name"
+            )
+        raise UnavailableError(f"{kind.value} {name} of an earlier job is still there")
 
-    def _note_refusal(
-        self, job: DiscoJob, status: Json, error: Exception, now: datetime
-    ) -> list[Announcement]:
-        """Say in the status why the job's children cannot be as they should."""
-        if isinstance(error, SpecTooLargeError):
-            reason = "SpecTooLarge"
-        else:
-            reason = "Forbidden" if isinstance(error, ForbiddenError) else "Refused"
-        message = f"the job's objects cannot be made in namespace {job.key.namespace}: {error}"
-        before = condition_of(job.status, Condition.RUNNING) or {}
-        if not is_true(status, Condition.RUNNING):
-            note(job, status, Condition.RUNNING, False, reason, message, now)
-        log.warning("cluster refuses", extra={"job": str(job.key), "reason": str(error)})
-        if before.get("reason") == reason:
-            return []
-        return [Announcement(kind="Warning", reason=reason, message=message[:900])]
+    def _new(self, job: DiscoJob, said: Sequence[Announcement]) -> Iterator[Announcement]:
+        """Yield what was not said a moment ago: causes come and go, and come again."""
+        told, now = self._told.setdefault(job.uid, {}), time.monotonic()
+        for announcement in said:
+            about = (announcement.reason, announcement.message)
+            if announcement.kind == "Warning" and now - told.get(about, -inf) < SAY_AGAIN_S:
+                continue
+            told[about] = now
+            yield announcement
+        while len(told) > MAX_TOLD:
+            del told[next(iter(told))]
+
+    async def _note_bug(self, job: DiscoJob, error: Exception, now: datetime) -> None:
+        """Say in the status that a job cannot be dealt with."""
+        status = dict(job.status)
+        message = (
+            f"the operator cannot deal with this job: {type(error).__name__}: {error}; this is a"
+            " bug of the operator: its log has the details"
+        )
+        note(job, status, Condition.RUNNING, False, "InternalError", message, now)
+        await self._write(job, status, now)
 
     async def _write(self, job: DiscoJob, status: Json, now: datetime) -> bool:
         """Write the status, if it says anything new; return whether the job is still there."""
@@ -280,3 +311,30 @@ def _steps(status: Json) -> int:
             total += int(number) * {"h": 3600, "m": 60, "s": 1}[sign]
             number = ""
     return total // DURATION_STEP_S
+
+
+_REFUSALS = (ForbiddenError, InvalidError, SpecTooLargeError, NameTakenError)
+
+
+def _note_refusal(
+    job: DiscoJob, status: Json, error: Exception, now: datetime
+) -> list[Announcement]:
+    """Say in the status why the job's children cannot be as they should."""
+    match error:
+        case SpecTooLargeError():
+            reason = "SpecTooLarge"
+        case NameTakenError():
+            reason = "NameTaken"
+        case QuotaError():
+            reason = "QuotaExceeded"
+        case ForbiddenError():
+            reason = "Forbidden"
+        case _:
+            reason = "Refused"
+    message = f"the job's objects cannot be made in namespace {job.key.namespace}: {error}"
+    running = condition_of(status, Condition.RUNNING) or {"message": ""}
+    works = is_true(status, Condition.RUNNING)
+    text = f"{running['message']}; {message}" if works else message
+    note(job, status, Condition.RUNNING, works, reason, text, now)
+    log.warning("cluster refuses", extra={"job": str(job.key), "reason": str(error)})
+    return [Announcement(kind="Warning", reason=reason, message=message[:900])]

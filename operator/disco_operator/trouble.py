@@ -11,6 +11,7 @@ from typing import Any
 
 from disco_engine.process import EXIT_OUT_OF_MEMORY
 from disco_operator import names
+from disco_operator.children.workers import PREPARE
 from disco_operator.model import Json, read_time
 
 PATIENCE = timedelta(seconds=15)
@@ -131,16 +132,26 @@ def _remedy(said: str, field: str) -> str:
 
 
 def _setup_failed(status: Json, name: str, role: str) -> Iterator[Trouble]:
+    """Yield that an init container has failed, unless it is being tried again at this moment."""
     ended = _ended(status)
-    if ended.get("exitCode"):
-        failures = status.get("restartCount", 0) + 1
+    if not ended.get("exitCode") or "running" in status.get("state", {}):
+        return
+    failures = status.get("restartCount", 0) + 1
+    if status["name"] != PREPARE:  # the author's own, from podTemplate
         yield Trouble(
-            reason="SetupFailed",
-            message=f"the code or requirements could not be installed in pod {name}"
-            f" ({failures} times){_said(ended)}",
+            reason="PodCrashes",
+            message=f"container {status['name']} of pod {name} has failed {failures} times with"
+            f" status {ended['exitCode']}{_said(ended)}",
             role=role,
-            fatal=failures >= SETUP_ATTEMPTS,
         )
+        return
+    yield Trouble(
+        reason="SetupFailed",
+        message=f"the code or requirements could not be installed in pod {name}"
+        f" ({failures} times){_said(ended)}",
+        role=role,
+        fatal=failures >= SETUP_ATTEMPTS,
+    )
 
 
 def _waiting(status: Json, name: str, role: str) -> Iterator[Trouble]:

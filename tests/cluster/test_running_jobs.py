@@ -8,6 +8,7 @@ from harness import programs
 from harness.jobs import discojob, results
 from harness.namespaces import Namespace
 from harness.volumes import Volume
+from harness.waiting import wait_for
 
 TEXT = "the quick brown fox jumps over the lazy dog\n"
 
@@ -139,7 +140,10 @@ def test_a_poison_record_fails_the_job_with_the_users_traceback(
     assert "three" in failed["message"]
     assert job.status()["phase"] == "Failed"
     assert "poisoned.py" in json.dumps(job.status()["failures"])
-    assert any("invalid literal" in event["note"] for event in job.events())
+    wait_for(
+        "the event with the error",
+        lambda: any("invalid literal" in event["note"] for event in job.events()),
+    )
     assert "_SUCCESS" not in shared_volume.names("results")
 
 

@@ -1,7 +1,8 @@
 """What the pods of all roles have in common: security, identity, placement, probes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from disco.manifest import PodSettings
@@ -16,6 +17,8 @@ LOST_NODE_TOLERATION_S = 15
 IDENTITY_DIR = "/job/identity"
 TOKEN_VARIABLE = "DISCO_JOB_TOKEN"
 TLS_VARIABLE = "DISCO_TLS_DIR"
+
+_NEEDED = (TOKEN_VARIABLE, TLS_VARIABLE, "POD_NAME", "NODE_NAME", "PYTHONPATH")
 
 DEFAULT_REQUESTS: Mapping[Role, Mapping[str, str]] = {
     Role.COORDINATOR: {"cpu": "100m", "memory": "128Mi"},
@@ -71,7 +74,7 @@ def pod_template(
         "name": role.value,
         **image,
         "command": ["python", "-P", *parts.arguments],
-        "env": [*_environment(job), *parts.env, *map(_env, given.env)],
+        "env": _environment_with(job, parts, given),
         "envFrom": list(given.env_from),
         "resources": _resources(role, given),
         "volumeMounts": [
@@ -89,7 +92,7 @@ def pod_template(
         "initContainers": [
             {
                 **image,
-                "env": [*parts.env, *map(_env, given.env)],
+                "env": _by_name(parts.env, map(_env, given.env)),
                 "envFrom": list(given.env_from),
                 "resources": _resources(role, given),
                 **_container_defaults(),
@@ -147,7 +150,9 @@ def merged(base: Any, over: Any) -> Any:
 
 
 def _named(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(e, dict) and "name" in e for e in value)
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in value
+    )
 
 
 def _image(job: DiscoJob, operator: OperatorSettings) -> Json:
@@ -171,6 +176,21 @@ def _environment(job: DiscoJob) -> list[Json]:
         {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
         {"name": "HOME", "value": "/tmp"},
     ]
+
+
+def _environment_with(job: DiscoJob, parts: Parts, given: PodSettings) -> list[Json]:
+    """Return the environment: the author's variables replace ours, but for those we rely on."""
+    ours = _environment(job)
+    needed = [variable for variable in (*ours, *parts.env) if variable["name"] in _NEEDED]
+    return _by_name(ours, parts.env, map(_env, given.env), needed)
+
+
+def _by_name(*groups: Iterable[Json]) -> list[Json]:
+    """Return named objects, of those with the same name the last, where the first one stood."""
+    found: Json = {}
+    for entry in chain.from_iterable(groups):
+        found[entry["name"]] = entry
+    return list(found.values())
 
 
 def _env(variable: Any) -> Json:

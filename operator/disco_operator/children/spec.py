@@ -86,14 +86,17 @@ def job_message(job: DiscoJob, files: Mapping[str, bytes]) -> job_pb2.JobSpec:
 
 
 def settings_of(spec: Spec) -> JobSettings:
-    """Return the engine's settings that a manifest asks for."""
+    """Return the engine's settings that a manifest asks for.
+
+    The deadline is not among them: it may change while the job runs, and time in suspension does
+    not count, so the operator sees to it.
+    """
     exclusion = spec.retries.exclusion
     asked: dict[str, Any] = {
         "max_attempts": spec.retries.max_attempts,
         "max_consecutive_losses": spec.retries.max_consecutive_losses,
         "exclude_after_failures": exclusion and exclusion.after_failures,
         "task_timeout_s": spec.task_timeout,
-        "deadline_s": spec.active_deadline_seconds,
         "memory_limit_bytes": spec.memory_limit,
         "sort_memory_bytes": spec.sort_memory,
         "split_size_bytes": spec.split_size,

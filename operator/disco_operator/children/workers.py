@@ -17,6 +17,8 @@ PREPARED_DIR = "/job/prepared"
 CODE_DIRS = ("/job/code", f"{PREPARED_DIR}/code")
 PACKAGES_DIR = f"{PREPARED_DIR}/packages"
 GIVE_UP_AFTER_S = 600
+PREPARE = "prepare"
+"""Name of the init container."""
 
 
 def workers_deployment(
@@ -52,7 +54,7 @@ def workers_deployment(
             *([] if group.stage is None else [f"--stage={group.stage}"]),
             *(f"--except-stage={stage}" for stage in group.except_stages),
         ),
-        env=[{"name": "PYTHONPATH", "value": PACKAGES_DIR}],
+        env=[{"name": "PYTHONPATH", "value": _python_path(group)}],
         volumes=[{"name": "scratch", "emptyDir": {}}, *_prepared_volume(job)],
         mounts=[{"name": "scratch", "mountPath": "/scratch"}, *_prepared_mount(job)],
         init=list(_preparation(job)),
@@ -82,6 +84,12 @@ def workers_deployment(
             "template": template,
         },
     }
+
+
+def _python_path(group: WorkerGroup) -> str:
+    """Return where modules are found: installed requirements, then what the author says."""
+    given = [variable.value for variable in group.workers.env if variable.name == "PYTHONPATH"]
+    return ":".join([PACKAGES_DIR, *filter(None, given)])
 
 
 def more_memory(resources: Resources | None, factor: float) -> Resources | None:
@@ -118,7 +126,7 @@ def _preparation(job: DiscoJob) -> Iterator[Json]:
     for requirement in job.spec.requirements:
         arguments += ["--requirement", requirement]
     yield {
-        "name": "prepare",
+        "name": PREPARE,
         # "$(" would be expanded by the kubelet.
         "command": [
             *("python", "-P", "-m", "disco_engine.prepare"),

@@ -34,6 +34,9 @@ def full(build: Any) -> Any:
     return story
 
 
+Build = Any
+
+
 def test_every_container_is_restricted(full: Any) -> None:
     """What pod-security.kubernetes.io/enforce=restricted asks for, and a bit more."""
     for name, template in _pods(full).items():
@@ -121,6 +124,28 @@ def test_an_overlay_changes_what_it_names_and_nothing_else(build: Any) -> None:
     assert first["image"] == "disco:1"
     assert first["lifecycle"] == {"x": 1}
     assert second == {"name": "sidecar", "image": "s"}
+
+
+def test_the_authors_environment_replaces_ours_but_not_what_pods_rely_on(build: Build) -> None:
+    """A name that stands there twice is refused by the API server, each time it is applied."""
+    names = ("HOME", "PYTHONPATH", "POD_NAME", "DISCO_JOB_TOKEN", "MINE")
+    env = [{"name": name, "value": "/theirs"} for name in names]
+    story = build.Story({"workers": {"env": env}})
+    story.look()
+    container = _pods(story)["j-workers"]["spec"]["containers"][0]
+    found = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert len(found) == len(container["env"])
+    assert found["HOME"] == found["MINE"] == "/theirs"
+    assert found["PYTHONPATH"] == "/job/prepared/packages:/theirs"
+    assert found["POD_NAME"] is None
+    assert found["DISCO_JOB_TOKEN"] is None
+
+
+def test_an_overlay_of_odd_shape_is_passed_on_to_be_refused(build: Build) -> None:
+    overlay = {"spec": {"containers": [{"name": {"a": 1}}]}}
+    story = build.Story({"workers": {"podTemplate": overlay}})
+    story.look()
+    assert _pods(story)["j-workers"]["spec"]["containers"] == [{"name": {"a": 1}}]
 
 
 def test_merging_null_removes() -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from disco_operator.children.spec import job_message
+
 Build = Any
 Story = Any
 
@@ -185,6 +187,14 @@ def test_time_in_suspension_does_not_count_for_the_deadline(build: Build) -> Non
     assert story.status["stopping"]["reason"] == "DeadlineExceeded"
 
 
+def test_a_deadline_may_be_raised_while_the_job_runs(build: Build) -> None:
+    story = build.Story({"activeDeadlineSeconds": 45}).running()
+    assert job_message(story.job, {}).settings.deadline_s == 0
+    story.after(40).set(activeDeadlineSeconds=600).look()
+    story.after(40).look()
+    assert "stopping" not in story.status
+
+
 def test_a_deadline_ends_the_job_through_its_coordinator(build: Build) -> None:
     story = build.Story({"activeDeadlineSeconds": 100}).running()
     story.after(100).look()
@@ -349,7 +359,12 @@ def test_requirements_that_cannot_be_installed_fail_the_job(build: Build) -> Non
     story.look()
     assert story.condition("Running") == ("False", "SetupFailed")
     assert "no-such-package" in story.message("Running")
+    again = {"name": "prepare", "restartCount": 2, "state": {"running": {}}, "lastState": ended}
+    story.pods = [build.pod("j-workers-a", initContainerStatuses=[again])]
+    story.look()
+    assert story.condition("Failed") == ("", "")  # the third attempt may succeed
     init["restartCount"] = 2
+    story.pods = [build.pod("j-workers-a", initContainerStatuses=[init])]
     story.look()
     assert story.condition("Failed") == ("True", "SetupFailed")
     assert "no-such-package" in story.message("Failed")

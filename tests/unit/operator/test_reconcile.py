@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from disco_operator.cache import Cache
-from disco_operator.cluster import ForbiddenError, Kind, UnavailableError
+from disco_operator.cluster import (
+    ClusterError,
+    ForbiddenError,
+    InvalidError,
+    Kind,
+    QuotaError,
+    UnavailableError,
+)
 from disco_operator.fake_cluster import FakeCluster
 from disco_operator.following import NOTHING, News
 from disco_operator.model import DiscoJob, JobKey, Json
@@ -235,6 +242,71 @@ async def test_a_service_of_an_earlier_job_is_not_taken_for_ones_own(world: Worl
     world.cluster.remove(Kind.SERVICE, "ns", "j-ps")
     await world.look()
     assert world.cluster.names(Kind.DEPLOYMENT) == ("j-coordinator", "j-workers")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ForbiddenError("no right"), "Forbidden"),
+        (QuotaError("exceeded quota: q"), "QuotaExceeded"),
+        (InvalidError("containerPort: too large"), "Refused"),
+    ],
+)
+async def test_a_refusal_is_told_once_even_while_workers_are_at_work(
+    world: World, build: Any, error: ClusterError, reason: str
+) -> None:
+    world.submit()
+    await world.look()
+    world.told.news = News(progress=build.progress((8, 2, 0)))
+    await world.look()
+    for replicas in (3, 3, 3):
+        world.submit(workers={"replicas": replicas})
+        world.cluster.fail("apply", error)
+        await world.look()
+        running = next(c for c in world.status["conditions"] if c["type"] == "Running")
+        assert (running["status"], running["reason"]) == ("True", reason)
+        assert "2 workers" in running["message"]
+        assert str(error) in running["message"]
+    assert world.reasons().count(reason) == 1
+
+
+async def test_a_foreign_object_of_a_childs_name_is_named(world: World) -> None:
+    metadata = {"namespace": "ns", "name": "j-ps"}
+    world.cluster.add({"apiVersion": "v1", "kind": "Service", "metadata": metadata})
+    world.submit()
+    await world.look()
+    running = next(c for c in world.status["conditions"] if c["type"] == "Running")
+    assert running["reason"] == "NameTaken"
+    assert "Service j-ps" in running["message"]
+
+
+async def test_a_retry_makes_what_was_removed_at_the_end(world: World, build: Any) -> None:
+    """Without its Service nobody finds the coordinator of the second run."""
+    world.submit()
+    await world.look()
+    world.told.news = News(progress=build.progress((0, 0, 9), phase="FAILED", message="broke"))
+    await world.look()
+    await world.look()
+    assert "j-coordinator" not in world.cluster.names(Kind.SERVICE)
+    world.told.news = NOTHING
+    world.submit(retry=1)
+    await world.look()
+    assert world.cluster.names(Kind.SERVICE) == ("j-coordinator", "j-ps")
+
+
+async def test_a_bug_over_one_job_is_told_in_its_status(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise TypeError("unhashable type")
+
+    monkeypatch.setattr("disco_operator.reconcile.decide", broken)
+    world.submit()
+    with pytest.raises(TypeError):
+        await world.look()
+    running = next(c for c in world.status["conditions"] if c["type"] == "Running")
+    assert running["reason"] == "InternalError"
+    assert "unhashable type" in running["message"]
 
 
 async def test_cancelling_asks_the_coordinator(world: World, build: Any) -> None:

@@ -16,6 +16,9 @@ from disco.manifest.yaml_document import Position
 Problem: TypeAlias = tuple[Position, str]
 """Where a mistake is, and what it is: "spec.job: is required and missing"."""
 
+MAX_DEPTH = 100
+"""Levels in a spec. Who reads it, the job's workers too, goes down level by level."""
+
 _SHAPES = {
     "model_type": "a mapping",
     "dict_type": "a mapping",
@@ -39,11 +42,28 @@ def parse_spec(spec: Mapping[str, Any]) -> Spec:
     Raises:
         ManifestError: It makes no sense; all mistakes are named, each with its path.
     """
+    if _deeper_than(spec, MAX_DEPTH):
+        raise ManifestError((f"spec: expected at most {MAX_DEPTH} levels of nesting",))
     try:
         return Spec.model_validate(dict(spec))
     except ValidationError as error:
         found = [_problem(details, "spec") for details in error.errors()]
         raise ManifestError(tuple(message for _, message in found)) from error
+
+
+def _deeper_than(value: Any, most: int) -> bool:
+    """Return whether lists and mappings are nested more than *most* levels deep."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, Mapping | list)
+            for inner in (outer.values() if isinstance(outer, Mapping) else outer)
+        ]
+        if not level:
+            return False
+    return any(isinstance(inner, Mapping | list) for inner in level)
 
 
 def parse_job(document: Any) -> DiscoJob | list[Problem]:

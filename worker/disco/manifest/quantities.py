@@ -21,6 +21,7 @@ _SUFFIXES = {
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE](\d{1,2}))?([a-zA-Z]*)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
+_LONGEST_S = 100 * 366 * 86_400.0
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 SIZE_EXPECTED = "a size such as 512Mi, 2Gi or 1000000 (bytes)"
@@ -59,14 +60,19 @@ def duration_s(text: str) -> float:
     """Return how many seconds *text* ("90s", "10m", "1h30m", "600") stands for.
 
     Raises:
-        ValueError: *text* is not a duration.
+        ValueError: *text* is not a duration, or longer than 100 years.
     """
     stripped = text.strip()
     if re.fullmatch(r"\d+(?:\.\d+)?", stripped):
-        return float(stripped)
-    if _DURATION.fullmatch(stripped) is None:
+        seconds = float(stripped)
+    elif _DURATION.fullmatch(stripped) is None:
         raise ValueError(f"{text!r} is not a duration")
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(stripped))
+    else:
+        parts = _DURATION_PART.findall(stripped)
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is longer than 100 years")
+    return seconds
 
 
 def size_text(size: float) -> str:

@@ -24,6 +24,7 @@ from disco_operator.leading import Leader, Scope
 from disco_operator.lease import Leadership, LeadershipLostError, boottime
 from disco_operator.metrics import REGISTRY, StandingCollector
 from disco_operator.model import OperatorSettings
+from disco_operator.resync import ScopeChangedError
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def explain(error: Exception) -> int:
             log.error("leadership lost", extra={"reason": str(leaf)})
             return EXIT_FENCED
     for leaf in leaves:
-        if isinstance(leaf, WatchEndedError | MasterKeyError | ClusterError):
+        if isinstance(leaf, WatchEndedError | ScopeChangedError | MasterKeyError | ClusterError):
             log.error("the operator cannot go on", extra={"reason": str(leaf)})
             return EXIT_FAILED
         if isinstance(leaf, PortTakenError):

@@ -9,7 +9,7 @@ from disco_operator.conditions import Condition, Phase, condition_of, drop_condi
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
-from disco_operator.progress import counted, note_progress, plan_of
+from disco_operator.progress import counted, note_progress, plan_of, unknown_stages
 from disco_operator.saying import events_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
@@ -83,6 +83,9 @@ def finish(
     if (progress := observed.news.progress) is not None:
         note_progress(status, progress, now)
         if message_of_plan := plan_of(progress):
+            message_of_plan = "; ".join(
+                filter(None, (message_of_plan, unknown_stages(job, progress)))
+            )
             note(job, status, Condition.PLANNED, True, "Planned", message_of_plan, now)
     status["activeSeconds"] = active_seconds(status, now)
     status["completionTime"] = written_time(now)

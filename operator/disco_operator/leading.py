@@ -98,7 +98,7 @@ class Leader:
 
         Raises:
             ExceptionGroup: of ``LeadershipLostError``, ``FencedError``, ``WatchEndedError``,
-                ``MasterKeyError``, or a bug: the process must end.
+                ``ScopeChangedError``, ``MasterKeyError``, or a bug: the process must end.
         """
         async with asyncio.TaskGroup() as tasks:
             holding = tasks.create_task(self._leadership.hold(), name="hold the lease")
@@ -127,15 +127,6 @@ class Leader:
             done=self._resynced,
             clock=self._clock,
         )
-        doors = Doors(
-            credentials=self._api.credentials,
-            namespaces=self._scope.watched,
-            nodes=nodes,
-            lease=(self._scope.home, self._scope.lease),
-            heard=self._heard,
-            heard_lease=self._heard_lease,
-            stop=stop.set,
-        )
         async with Following(self._ask, _connector(identities)) as following:
             self._reconciler = Reconciler(
                 cluster=self._cluster,
@@ -146,6 +137,16 @@ class Leader:
                 operator=self._settings,
             )
             await resync.first()
+            doors = Doors(
+                credentials=self._api.credentials,
+                # A watch that is refused would end all others.
+                namespaces=tuple(filter(None, resync.readable)),
+                nodes=nodes,
+                lease=(self._scope.home, self._scope.lease),
+                heard=self._heard,
+                heard_lease=self._heard_lease,
+                stop=stop.set,
+            )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._loop.run(), name="reconcile")
                 tasks.create_task(resync.run(), name="resync")

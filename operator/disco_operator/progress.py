@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 from disco.v1 import common_pb2, coordinator_pb2
 from disco_operator.conditions import Phase
-from disco_operator.model import Json, written_time
+from disco_operator.model import DiscoJob, Json, written_time
 
 MAX_STAGES = 100
 MAX_FAILURES = 5
-MAX_TEXT = {"message": 800, "traceback": 1_200, "record": 300, "input": 300}
+MAX_NAME = 200
+MAX_BYTES = {"message": 800, "traceback": 1_200, "record": 300, "input": 300}
 
 _PHASES = {
     coordinator_pb2.JOB_PHASE_PLANNING: Phase.PLANNING,
@@ -42,7 +43,9 @@ def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: date
     stages = progress.stages[:MAX_STAGES]
     before = {stage["name"]: stage for stage in status.get("stages", ())}
     began = now - timedelta(seconds=progress.elapsed_s)
-    status["stages"] = [_stage(stage, before.get(stage.name, {}), began) for stage in stages]
+    status["stages"] = [
+        _stage(stage, before.get(stage.name[:MAX_NAME], {}), began) for stage in stages
+    ]
     status["workers"] = progress.workers
     status["slots"] = progress.slots
     status["retries"] = sum(stage.retries for stage in progress.stages)
@@ -51,7 +54,7 @@ def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: date
     if total:
         status["progress"] = f"{done}/{total}"
     if current := current_stage(progress.stages):
-        status["stage"] = current
+        status["stage"] = current[:MAX_NAME]
     known = {_identity(failure): failure for failure in status.get("failures", ())}
     status["failures"] = [
         _failure(report, known, now) for report in _worth_telling(progress)[-MAX_FAILURES:]
@@ -90,6 +93,18 @@ def plan_of(progress: coordinator_pb2.JobProgress) -> str:
     return f"{counted(len(progress.stages), 'stage')}; {first.name} has {tasks}"
 
 
+def unknown_stages(job: DiscoJob, progress: coordinator_pb2.JobProgress) -> str:
+    """Return a sentence about stages that the spec names and the job has not; "" if all is well."""
+    there = [stage.name for stage in progress.stages]
+    unknown = sorted(job.spec.stages.keys() - set(there)) if job.spec is not None else []
+    if not unknown:
+        return ""
+    return (
+        f"spec.stages names {', '.join(map(repr, unknown))}, which the job does not have:"
+        f" its stages are {', '.join(map(repr, there[:20]))}"
+    )[:600]
+
+
 def counted(number: int, what: str) -> str:
     """Return a number of things, with an s if they are many."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
@@ -105,7 +120,7 @@ def current_stage(stages: Sequence[coordinator_pb2.StageProgress]) -> str:
 
 def _stage(stage: coordinator_pb2.StageProgress, before: Json, began: datetime) -> Json:
     found: Json = {
-        "name": stage.name[:200],
+        "name": stage.name[:MAX_NAME],
         "tasks": {
             "total": stage.tasks_total,
             "waiting": stage.tasks_waiting,
@@ -140,7 +155,7 @@ def _failure(
 ) -> Json:
     failure = report.failure
     found: Json = {
-        "stage": report.stage_name,
+        "stage": report.stage_name[:MAX_NAME],
         "task": report.attempt.task,
         "attempt": report.attempt.attempt,
         "epoch": report.attempt.epoch,
@@ -162,8 +177,10 @@ def _failure(
 
 
 def _end_of(text: str, name: str) -> str:
-    """Return a text within its limit: of a traceback its end, of all others their start."""
-    limit = MAX_TEXT[name]
-    if len(text) <= limit:
+    """Return as many bytes of a text as are kept: of a traceback the last, else the first."""
+    limit, content = MAX_BYTES[name], text.encode()
+    if len(content) <= limit:
         return text
-    return f"…{text[-limit:]}" if name == "traceback" else f"{text[:limit]}…"
+    if name == "traceback":
+        return f"…{content[-limit:].decode(errors='ignore')}"
+    return f"{content[:limit].decode(errors='ignore')}…"

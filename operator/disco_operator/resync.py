@@ -10,7 +10,7 @@ from typing import Protocol
 
 from disco_operator import metrics
 from disco_operator.cache import CHILDREN, Cache
-from disco_operator.cluster import ClusterError, Kind, Listing
+from disco_operator.cluster import ClusterError, ForbiddenError, Kind, Listing
 from disco_operator.model import MANAGER, JobKey
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,16 @@ class Lister(Protocol):
 
     async def list(self, kind: Kind, namespace: str | None, *, labels: str = "") -> Listing:
         """Return all objects of *kind* in *namespace* (None: everywhere) that match *labels*."""
+
+
+class ScopeChangedError(Exception):
+    """Rights in a namespace were taken away, or given back: start again with those there are."""
+
+    def __init__(self, watched: Sequence[str | None], readable: Sequence[str | None]) -> None:
+        super().__init__(
+            f"namespaces that can be read: {', '.join(map(str, readable)) or 'none'}; watched:"
+            f" {', '.join(map(str, watched)) or 'none'}"
+        )
 
 
 class Resync:
@@ -63,6 +73,8 @@ class Resync:
         self._done = done
         self._clock = clock
         self._sleep = sleep
+        self.readable: tuple[str | None, ...] = ()
+        """The namespaces that could be listed the last time; all, unless rights were taken away."""
 
     async def first(self) -> None:
         """Fill the cache, however often that has to be tried."""
@@ -75,22 +87,38 @@ class Resync:
                 await self._sleep(RETRY_S)
 
     async def run(self) -> None:
-        """Resync every minute."""
+        """Resync every minute.
+
+        Raises:
+            ScopeChangedError: Other namespaces can be read than are watched.
+        """
+        watched = self.readable
         while True:
             await self._sleep(PERIOD_S)
             try:
                 await self._once(first=False)
             except ClusterError as error:
                 log.warning("cluster not listed", extra={"error": str(error)})
+            if self.readable != watched:
+                raise ScopeChangedError(watched, self.readable)
 
     async def _once(self, *, first: bool) -> None:
         # Before the lists: what they tell now has had no time yet to be heard.
         late = self._cache.overdue(self._clock(), PATIENCE_S)
         changed: set[JobKey] = set()
+        readable: list[str | None] = []
         for namespace in self._namespaces:
-            for kind in (Kind.DISCOJOB, *CHILDREN):
-                labels = "" if kind is Kind.DISCOJOB else OURS
-                changed |= await self._tell(kind, namespace, labels, first=first)
+            try:
+                for kind in (Kind.DISCOJOB, *CHILDREN):
+                    labels = "" if kind is Kind.DISCOJOB else OURS
+                    changed |= await self._tell(kind, namespace, labels, first=first)
+            except ForbiddenError as error:  # deleted, or its RoleBinding: the others go on
+                if len(self._namespaces) == 1:
+                    raise
+                log.warning("namespace not listed", extra={"error": str(error)})
+            else:
+                readable.append(namespace)
+        self.readable = tuple(readable)
         if self._nodes:
             changed |= await self._tell(Kind.NODE, None, "", first=first)
         for key in changed:

@@ -48,13 +48,13 @@ def wanted_pods(
     if not stages:  # somebody must plan the job
         return group.least if group.stage is None else 0
     mine = [position for position, stage in enumerate(stages) if group.takes(stage.name)]
-    if committing:  # any worker can: those of the last stage are still there
-        return current if mine and mine[-1] == len(stages) - 1 else 0
+    if committing:  # any worker can; those of the last stage are there, unless it is a retry
+        return max(current, 1) if mine and mine[-1] == len(stages) - 1 else 0
     ahead = [position for position in mine if not _done(stages[position])]
     if not ahead:
         # The last stage's workers stay until the job says that it is over: the output is to be
         # committed, and a lost one to be made again.
-        return current if mine and mine[-1] == len(stages) - 1 else 0
+        return max(current, 1) if mine and mine[-1] == len(stages) - 1 else 0
     open_tasks = sum(_open(stages[position]) for position in mine)
     if open_tasks:
         last = all(_open(stages[position]) for position in ahead)

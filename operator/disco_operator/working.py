@@ -12,7 +12,13 @@ from disco_operator.groups import WorkerGroup, groups_of
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json
 from disco_operator.notes import note
-from disco_operator.progress import not_yet_informed, note_progress, phase_of, plan_of
+from disco_operator.progress import (
+    not_yet_informed,
+    note_progress,
+    phase_of,
+    plan_of,
+    unknown_stages,
+)
 from disco_operator.scaling import wanted_pods
 from disco_operator.trouble import Trouble, oom_killed, troubles_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
@@ -113,9 +119,13 @@ def _note_planned(
     message = plan_of(progress)
     if not message:
         return []
+    if unknown := unknown_stages(job, progress):
+        message = f"{message}; {unknown}"
     said = _first(status, Condition.PLANNED, "Planned", message, kind="Normal")
     if said:
         note(job, status, Condition.PLANNED, True, "Planned", message, now)
+        if unknown:
+            said.append(Announcement(kind="Warning", reason="UnknownStage", message=unknown))
     return said
 
 

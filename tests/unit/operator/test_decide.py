@@ -1,5 +1,6 @@
 """A DiscoJob's life as decided: one story per test, in plain values."""
 
+import json
 from typing import Any
 
 import pytest
@@ -245,6 +246,23 @@ def test_what_a_spec_asks_for_in_vain_is_said(build: Build) -> None:
     assert story.said == ["Started", "NotHeeded", "NotHeeded"]
     assert "spec.speculation has no effect" in story.message("Accepted")
     assert "copies has no effect" in story.message("Accepted")
+
+
+def test_stages_that_the_job_does_not_have_are_named(build: Build) -> None:
+    """A typing error would mean that resources are not applied, without a word."""
+    story = build.Story({"stages": {"redcue": {"workers": {"replicas": 9}}}}).running()
+    assert story.said == ["Started", "Planned", "UnknownStage"]
+    assert "'redcue'" in story.message("Planned")
+    assert "'reduce'" in story.message("Planned")
+
+
+def test_what_the_status_takes_over_is_bounded_in_bytes(story: Story, build: Build) -> None:
+    story.look()
+    failures = [("USER", "ü" * 10_000)] * 9
+    told = build.progress((1, 0, 0), names=["x" * 300], failures=failures)
+    story.hears(told).look()
+    assert len(story.status["stage"]) == len(story.status["stages"][0]["name"]) == 200
+    assert len(json.dumps(story.status, ensure_ascii=False).encode()) < 20_000
 
 
 def test_objects_of_a_stranger_with_the_jobs_label_are_not_touched(story: Story) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 import pytest
 
 from disco_operator.cache import Cache
-from disco_operator.cluster import Kind, UnavailableError
+from disco_operator.cluster import ForbiddenError, Kind, UnavailableError
 from disco_operator.fake_cluster import FakeCluster
 from disco_operator.model import API_VERSION, JobKey, Json
-from disco_operator.resync import PERIOD_S, Resync
+from disco_operator.resync import PERIOD_S, Resync, ScopeChangedError
 
 
 def job(name: str, namespace: str = "ns") -> Json:
@@ -81,6 +81,25 @@ async def test_the_first_one_is_tried_until_it_succeeds(caplog: pytest.LogCaptur
     await story.resync.first()
     assert len(story.cache.jobs()) == 1
     assert len(caplog.records) == 3
+
+
+async def test_a_namespace_without_rights_keeps_nobody_from_the_others() -> None:
+    """One of several namespaces was deleted, and the operator went deaf for all of them."""
+    story = Story(namespaces=("gone", "ns"))
+    story.cluster.add(job("a"))
+    story.cluster.fail("list", ForbiddenError("no right"), kind=Kind.DISCOJOB)
+    await story.resync.first()
+    assert story.resync.readable == ("ns",)
+    assert story.cache.jobs() == (JobKey("ns", "a"),)
+
+
+async def test_rights_that_come_back_begin_everything_anew() -> None:
+    story = Story(namespaces=("away", "ns"))
+    story.cluster.fail("list", ForbiddenError("no right"), kind=Kind.DISCOJOB)
+    await story.resync.first()
+    story.rounds = 5
+    with pytest.raises(ScopeChangedError, match="away, ns"):
+        await story.resync.run()
 
 
 async def test_later_ones_spread_the_looks_over_the_time_until_the_next() -> None:

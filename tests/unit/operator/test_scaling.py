@@ -73,6 +73,17 @@ def test_the_last_stages_pods_stay_until_the_output_is_committed(build: Any) -> 
     assert story.replicas("j-workers") == 8
 
 
+def test_a_retry_of_the_commit_has_a_worker(build: Any) -> None:
+    """Everything is done but the commit, and the pods of the last stage went with the first run."""
+    own = {"reduce": {"workers": {"replicas": 3}}}
+    story = build.Story({"output": {"url": "/out"}, "stages": own}).running()
+    done = ((0, 0, 10), (0, 0, 2))
+    story.hears(build.progress(*done, phase="FAILED", message="permission denied")).look()
+    story.hears(None).set(retry=1).look()
+    story.hears(build.progress(*done, phase="COMMITTING", workers=0)).look()
+    assert story.replicas("j-stage-reduce") == 1
+
+
 def test_a_stages_number_replaces_the_range_of_all(build: Any) -> None:
     own = {"reduce": {"workers": {"min": 2, "max": 3}}}
     story = build.Story({"workers": {"replicas": 4}, "stages": own}).running()

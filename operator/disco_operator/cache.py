@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from disco.manifest.parsing import too_much
 from disco_operator.atrest import Entry
 from disco_operator.cluster import Kind, Listing
-from disco_operator.model import JobKey, Json
+from disco_operator.model import API_VERSION, TOO_MUCH, JobKey, Json
 from disco_operator.names import JOB_LABEL
 
 CHILDREN = (Kind.POD, Kind.DEPLOYMENT, Kind.STATEFULSET)
@@ -166,7 +167,7 @@ class Cache:
             return frozenset() if was_ready is _is_ready(body) else self._jobs_on(ref.name)
         before = self._entries.get(ref)
         jobs = frozenset(_jobs_of(ref, before.body())) if before else frozenset()
-        self._entries[ref] = entry = Entry(version, _slim(body), heard=heard)
+        self._entries[ref] = entry = Entry(version, slim(body), heard=heard)
         after = frozenset(_jobs_of(ref, body))
         for key in after:
             if ref.kind is Kind.DISCOJOB:
@@ -239,10 +240,14 @@ def _version(body: Json) -> int:
     return int(body["metadata"]["resourceVersion"])
 
 
-def _slim(body: Json) -> Json:
+def slim(body: Json) -> Json:
+    """Return an object without what nobody reads."""
     metadata = body["metadata"]
     metadata.pop("managedFields", None)
     metadata.get("annotations", {}).pop(_LAST_APPLIED, None)
+    if body.get("apiVersion") == API_VERSION and (problem := too_much(body.get("spec"))):
+        # A few of these would fill the memory; what is wrong is all that anybody needs to know.
+        return {**body, "spec": {}, TOO_MUCH: problem}
     return body
 
 

@@ -143,7 +143,7 @@ class Doors:
         watching.client_timeout = WATCH_BROKEN_S
         watching.connect_timeout = CONNECT_S
         watching.inactivity_timeout = SILENCE_S
-        watching.chunk_size = 500
+        watching.chunk_size = 50
         for kind in (Kind.POD, Kind.DEPLOYMENT, Kind.STATEFULSET):
             names = _names(RESOURCES[kind].api_version, kind.plural)
             watching.label_selectors[names] = OURS

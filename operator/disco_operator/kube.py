@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from disco_operator.api import APPLY_PATCH, JSON, JSON_PATCH, TIMEOUT_S, Api, Reply, refusal
+from disco_operator.cache import slim
 from disco_operator.cluster import (
     RESOURCES,
     ClusterError,
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 """Objects per answer of a list, as kubectl asks for them."""
+JOBS_PAGE = 20
+"""The same for DiscoJobs, which may have a megabyte each and are slimmed before the next page."""
 
 NOTE_BYTES = 1000  # events.k8s.io refuses notes of more than 1 kB
 
@@ -68,21 +71,22 @@ class KubeCluster:
     async def list(self, kind: Kind, namespace: str | None, *, labels: str = "") -> Listing:
         """Return all objects of *kind* in *namespace* (None: everywhere) that match *labels*."""
         items: list[Json] = []
-        query = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
+        resource = RESOURCES[kind]
+        page = JOBS_PAGE if kind is Kind.DISCOJOB else PAGE
+        query = {"limit": str(page)} | ({"labelSelector": labels} if labels else {})
         what = f"list {kind} in {namespace or 'all namespaces'}"
         while True:
             reply = await self._api.call("GET", path_of(kind, namespace), query=query)
             if reply.status == 404:
                 raise UnavailableError(f"{what}: no such kind; is its CRD installed?")
-            page = _accepted(reply, what)  # 410: we paged too slowly; the caller starts again
-            items += page["items"]
-            metadata = page["metadata"]
+            answer = _accepted(reply, what)  # 410: we paged too slowly; the caller starts again
+            for item in answer["items"]:  # lists leave out what all items have in common
+                item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+                items.append(slim(item))
+            metadata = answer["metadata"]
             if not metadata.get("continue"):
                 break
             query["continue"] = metadata["continue"]
-        resource = RESOURCES[kind]
-        for item in items:  # lists leave out what all items have in common
-            item["apiVersion"], item["kind"] = resource.api_version, resource.kind
         return Listing(items, metadata["resourceVersion"])
 
     async def create(self, manifest: Json) -> Json | None:

@@ -13,6 +13,9 @@ GROUP = "discoproject.org"
 API_VERSION = f"{GROUP}/v1alpha1"
 MANAGER = "disco-operator"
 
+TOO_MUCH = "tooMuch"
+"""Field that the cache puts beside a spec it has dropped because of its size: what to say."""
+
 Json = dict[str, Any]
 """A Kubernetes object, or a part of one, as the API server tells it."""
 
@@ -71,11 +74,12 @@ class DiscoJob:
         """Return the job that an API object is."""
         metadata = body["metadata"]
         raw = body.get("spec", {})
-        spec, problem = None, ""
-        try:
-            spec = parse_spec(raw)
-        except ManifestError as error:
-            problem = str(error)
+        spec, problem = None, body.get(TOO_MUCH, "")
+        if not problem:
+            try:
+                spec = parse_spec(raw)
+            except ManifestError as error:
+                problem = str(error)
         return cls(
             key=JobKey(metadata["namespace"], metadata["name"]),
             uid=metadata["uid"],

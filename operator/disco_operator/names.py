@@ -23,6 +23,11 @@ PARTITION_PORT = 7072
 HEALTH_PORT = 7080
 
 
+_SUFFIXES = frozenset({"ps", "workers"})
+"""Last parts of other names: the stage "workers" of job "a" and the workers of job "a-stage" would
+be one."""
+
+
 class Role(StrEnum):
     """What a pod of a job does; the value is its label."""
 
@@ -72,7 +77,7 @@ def stage_workers(key: JobKey, stage: str) -> str:
 
 def slug(stage: str) -> str:
     """Return a label value for a stage, which may have any name: "stage-" and 8 digits."""
-    if re.fullmatch(r"[a-z0-9]{1,8}", stage):
+    if re.fullmatch(r"[a-z0-9]{1,8}", stage) and stage not in _SUFFIXES:
         return f"stage-{stage}"
     return f"stage-{hashlib.sha256(stage.encode()).hexdigest()[:8]}"
 

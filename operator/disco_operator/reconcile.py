@@ -30,6 +30,7 @@ from disco_operator.following import Following
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
 from disco_operator.notes import duration_of, note
 from disco_operator.wanted import Announcement, Decision, Observed
+from disco_operator.working import SILENCE
 
 log = logging.getLogger(__name__)
 
@@ -142,11 +143,16 @@ class Reconciler:
     async def _observe(self, job: DiscoJob) -> Observed:
         code: Mapping[str, bytes] = {}
         problem = ""
+        news = self._following.take_news(job.uid)
+        if news.silent_s > SILENCE:  # perhaps because something that pods need was deleted
+            self._ensured[job.uid] = min(
+                self._ensured.get(job.uid, 0.0), time.monotonic() - ENSURE_AGAIN_S + SILENCE
+            )
         if self._needs_base(job) and job.spec is not None:
             code, problem = await self._code_of(job)
         return Observed(
             children=self._cache.children(job.key),
-            news=self._following.take_news(job.uid),
+            news=news,
             code=code,
             code_problem=problem,
             node_ready=self._cache.node_ready,
@@ -199,6 +205,9 @@ class Reconciler:
             said += _note_refusal(job, status, error, now)
             again_in_s = REFUSED_AGAIN_S
             written = False
+            status.pop("released", None)  # it was not, or not all of it
+            if "released" in job.status:
+                status["released"] = job.status["released"]
         if decision.cancel:
             await self._following.cancel(job.uid, decision.cancel)
         if not written and not await self._write(job, status, now):

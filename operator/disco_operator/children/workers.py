@@ -1,6 +1,5 @@
 """The workers: one Deployment for each group."""
 
-import re
 from collections.abc import Iterator
 
 from disco.manifest import PodSettings, Resources
@@ -51,8 +50,8 @@ def workers_deployment(
             *("--slots", str(group.slots), "--scratch-dir", "/scratch"),
             *("--health-port", str(names.HEALTH_PORT), "--linger", "--exit-on-oom"),
             *("--drain", str(DRAIN_S - 3), "--give-up-after", str(GIVE_UP_AFTER_S)),
-            *([] if group.stage is None else [f"--stage={group.stage}"]),
-            *(f"--except-stage={stage}" for stage in group.except_stages),
+            *([] if group.stage is None else [f"--stage={_literal(group.stage)}"]),
+            *(f"--except-stage={_literal(stage)}" for stage in group.except_stages),
         ),
         env=[{"name": "PYTHONPATH", "value": _python_path(group)}],
         volumes=[{"name": "scratch", "emptyDir": {}}, *_prepared_volume(job)],
@@ -108,6 +107,11 @@ def more_memory(resources: Resources | None, factor: float) -> Resources | None:
     )
 
 
+def _literal(argument: str) -> str:
+    """Return an argument so that the kubelet passes it on as it is: it would expand "$(NAME)"."""
+    return argument.replace("$(", "$$(")
+
+
 def _prepares(job: DiscoJob) -> bool:
     assert job.spec is not None
     archive = job.spec.code is not None and job.spec.code.archive is not None
@@ -127,10 +131,9 @@ def _preparation(job: DiscoJob) -> Iterator[Json]:
         arguments += ["--requirement", requirement]
     yield {
         "name": PREPARE,
-        # "$(" would be expanded by the kubelet.
         "command": [
             *("python", "-P", "-m", "disco_engine.prepare"),
-            *(re.sub(r"\$(?=\()", "$$", argument) for argument in arguments),
+            *map(_literal, arguments),
         ],
         "volumeMounts": [
             {"name": "prepared", "mountPath": PREPARED_DIR},

@@ -74,6 +74,19 @@ def test_stages_of_any_name_have_different_slugs() -> None:
     assert len({slug(name) for name in names}) == len(names)
 
 
+def test_stages_are_not_called_like_other_children() -> None:
+    """The stage "workers" of job "a" would have the Deployment of the workers of job "a-stage"."""
+    assert slug("workers") != "stage-workers"
+    assert slug("ps") != "stage-ps"
+
+
+def test_names_of_stages_are_not_expanded_by_the_kubelet(build: Build) -> None:
+    story = build.Story({"stages": {"$(POD_NAME)": {"workers": {"replicas": 1}}}})
+    story.look()
+    command = _pods(story)["j-workers"]["spec"]["containers"][0]["command"]
+    assert "--except-stage=$$(POD_NAME)" in command
+
+
 def test_stage_filters_are_given_to_workers(full: Any) -> None:
     shared = _pods(full)["j-workers"]["spec"]["containers"][0]["command"]
     own = _pods(full)["j-stage-reduce"]["spec"]["containers"][0]["command"]

@@ -294,6 +294,34 @@ async def test_a_retry_makes_what_was_removed_at_the_end(world: World, build: An
     assert world.cluster.names(Kind.SERVICE) == ("j-coordinator", "j-ps")
 
 
+async def test_what_could_not_be_removed_at_the_end_is_removed_later(
+    world: World, build: Any
+) -> None:
+    world.submit(output={"url": "/out"})
+    await world.look()
+    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
+    world.told.news = News(progress=told)
+    await world.look()
+    world.cluster.fail("delete", ForbiddenError("rights were taken away"))
+    await world.look()
+    assert world.cluster.names(Kind.SECRET) != ()
+    await world.look()
+    for kind in (Kind.SERVICE, Kind.SECRET, Kind.CONFIGMAP, Kind.NETWORKPOLICY):
+        assert world.cluster.names(kind) == (), kind
+
+
+async def test_a_spec_too_large_to_be_kept_is_refused_with_the_reason(world: World) -> None:
+    """A dozen of them filled the memory of every replica."""
+    world.submit(params={"x": [{} for _ in range(60_000)]})
+    await world.look()
+    accepted = next(c for c in world.status["conditions"] if c["type"] == "Accepted")
+    assert accepted["reason"] == "InvalidSpec"
+    assert "values" in accepted["message"]
+    body = world.cache.job(KEY)
+    assert body is not None
+    assert body["spec"] == {}
+
+
 async def test_a_bug_over_one_job_is_told_in_its_status(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,10 @@ Problem: TypeAlias = tuple[Position, str]
 MAX_DEPTH = 100
 """Levels in a spec. Who reads it, the job's workers too, goes down level by level."""
 
+MAX_VALUES = 50_000
+"""Lists, mappings, texts and numbers in a spec: of the smallest, the 1.5 MB that an API server
+accepts hold half a million, which take 50 MB of memory."""
+
 _SHAPES = {
     "model_type": "a mapping",
     "dict_type": "a mapping",
@@ -42,8 +46,8 @@ def parse_spec(spec: Mapping[str, Any]) -> Spec:
     Raises:
         ManifestError: It makes no sense; all mistakes are named, each with its path.
     """
-    if _deeper_than(spec, MAX_DEPTH):
-        raise ManifestError((f"spec: expected at most {MAX_DEPTH} levels of nesting",))
+    if problem := too_much(spec):
+        raise ManifestError((problem,))
     try:
         return Spec.model_validate(dict(spec))
     except ValidationError as error:
@@ -51,19 +55,22 @@ def parse_spec(spec: Mapping[str, Any]) -> Spec:
         raise ManifestError(tuple(message for _, message in found)) from error
 
 
-def _deeper_than(value: Any, most: int) -> bool:
-    """Return whether lists and mappings are nested more than *most* levels deep."""
-    level = [value]
-    for _ in range(most):
+def too_much(spec: Any) -> str:
+    """Return why a spec is too large to be dealt with; "" if it is not."""
+    level, count = [spec], 0
+    for _ in range(MAX_DEPTH):
         level = [
             inner
             for outer in level
             if isinstance(outer, Mapping | list)
             for inner in (outer.values() if isinstance(outer, Mapping) else outer)
         ]
+        count += len(level)
+        if count > MAX_VALUES:
+            return f"spec: expected at most {MAX_VALUES:,} values; put large params into an input"
         if not level:
-            return False
-    return any(isinstance(inner, Mapping | list) for inner in level)
+            return ""
+    return f"spec: expected at most {MAX_DEPTH} levels of nesting"
 
 
 def parse_job(document: Any) -> DiscoJob | list[Problem]:

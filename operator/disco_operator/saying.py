@@ -10,6 +10,9 @@ from disco_operator.wanted import Announcement
 MAX_OF_A_KIND = 3
 MAX_MESSAGE = 900
 
+_ORDERLY = "the worker is draining"
+"""In the text of attempts that were handed back by a worker that was told to leave."""
+
 _REASONS: dict[str, tuple[Literal["Normal", "Warning"], str]] = {
     "stage-started": ("Normal", "StageStarted"),
     "stage-finished": ("Normal", "StageFinished"),
@@ -25,7 +28,7 @@ def events_of(events: Sequence[coordinator_pb2.JobEvent]) -> Iterator[Announceme
     """Yield what a person would want to read of what a coordinator told; bounded."""
     count: Counter[str] = Counter()
     for event in events:
-        if event.kind not in _REASONS:
+        if event.kind not in _REASONS or _ORDERLY in event.text:
             continue
         count[event.kind] += 1
         if count[event.kind] > MAX_OF_A_KIND:

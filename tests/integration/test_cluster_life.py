@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -39,6 +39,22 @@ class Patient(Job):
     @staticmethod
     def reduce(pairs, params):  # type: ignore[no-untyped-def]
         yield "lines", sum(count for _, count in pairs)
+
+
+class Uneven(Patient):
+    """Its map is quick, but for lines that wait until two of them are there at the same time."""
+
+    @staticmethod
+    def map(line, params):  # type: ignore[no-untyped-def]
+        import time
+        from pathlib import Path
+
+        if line.startswith("long"):
+            file = Path(params["file"])
+            file.with_name(line).touch()
+            while len(list(file.parent.glob("long-*"))) < 2:
+                time.sleep(0.01)
+        yield line, 1
 
 
 class Worker:
@@ -78,7 +94,13 @@ class Worker:
 class Cluster:
     """One job's coordinator and partition service; workers come as the test says."""
 
-    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        stack: AsyncExitStack,
+        job: Job | None = None,
+        lines: Sequence[str] = ("a line",),
+    ) -> None:
         self.directory = directory
         self.go = directory / "go"
         self._stack = stack
@@ -86,8 +108,8 @@ class Cluster:
         for port in self._ports.values():
             stack.callback(port.release)
         self.spec = job_spec(
-            Patient(),
-            {"input": ["raw://a line\n"], "params": {"file": str(self.go)}},
+            job or Patient(),
+            {"input": [f"raw://{line}\n" for line in lines], "params": {"file": str(self.go)}},
             name="patient",
         )
 
@@ -174,6 +196,22 @@ async def test_what_a_drained_worker_hands_back_is_no_failure_of_the_job(cluster
     progress = await cluster.end()
     assert progress.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED, progress
     assert progress.stages[0].retries == 1
+
+
+async def test_what_waits_behind_a_long_task_goes_to_a_worker_that_comes_late(
+    tmp_path: Path,
+) -> None:
+    """The first worker, used to quick tasks, has all of them; the job ends if two run at once."""
+    lines = [*(f"quick-{n}" for n in range(20)), *(f"long-{n}" for n in range(4))]
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(tmp_path, stack, Uneven(), lines)
+        await cluster.start()
+        await cluster.worker("w0")
+        await cluster.until(lambda p: bool(p.stages) and p.stages[0].tasks_done == 20)
+        await cluster.worker("w1")
+        progress = await cluster.end()
+    assert progress.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED, progress
+    assert [stage.retries for stage in progress.stages] == [0, 0]
 
 
 async def test_a_stage_waits_for_the_workers_that_take_it_and_the_job_says_so(

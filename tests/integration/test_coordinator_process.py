@@ -177,8 +177,8 @@ class Worker:
         self._job = job
         self._call = call
 
-    async def hello(self) -> coordinator_pb2.Welcome:
-        hello = coordinator_pb2.Hello(worker_id=self.name, node="node-0", slots=1)
+    async def hello(self, *, slots: int = 1) -> coordinator_pb2.Welcome:
+        hello = coordinator_pb2.Hello(worker_id=self.name, node="node-0", slots=slots)
         await self._say(hello=hello)
         return (await self.read()).welcome
 
@@ -302,7 +302,7 @@ async def test_a_job_runs_to_its_end_and_can_still_be_watched(running: Job) -> N
 
 async def test_no_more_tasks_are_assigned_than_there_is_credit_for(running: Job) -> None:
     worker = await running.worker("w1")
-    await worker.hello()
+    await worker.hello(slots=5)
     await worker.work(reports=1)  # the plan
     assert await worker.assigned_for(credit=3) == 3
     assert await worker.assigned_for(credit=2) == 2
@@ -310,7 +310,7 @@ async def test_no_more_tasks_are_assigned_than_there_is_credit_for(running: Job)
 
 async def test_a_cancelled_job_tells_its_workers_and_its_watchers(running: Job) -> None:
     worker = await running.worker("w1")
-    await worker.hello()
+    await worker.hello(slots=5)
     await worker.work(reports=1)
     await worker.assigned_for(credit=3)
     assert not (await running.cancel("enough")).already_over
@@ -326,7 +326,7 @@ async def test_a_worker_that_comes_back_is_given_again_what_it_no_longer_has(
     running: Job,
 ) -> None:
     worker = await running.worker("w1")
-    await worker.hello()
+    await worker.hello(slots=5)
     await worker.work(reports=1)
     await worker.assigned_for(credit=3)
     worker.die()

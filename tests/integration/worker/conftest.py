@@ -149,6 +149,10 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
         cancel = coordinator_pb2.CancelAttempts(attempts=[task.attempt for task in tasks])
         self.tell(coordinator_pb2.CoordinatorMessage(cancel=cancel))
 
+    def ask_back(self, tasks: int, *stages: int) -> None:
+        hand_back = coordinator_pb2.HandBack(tasks=tasks, stages=stages)
+        self.tell(coordinator_pb2.CoordinatorMessage(hand_back=hand_back))
+
     def finish(self, *, remove_output: bool = False) -> None:
         finish = coordinator_pb2.Finish(remove_output=remove_output)
         self.tell(coordinator_pb2.CoordinatorMessage(finish=finish))

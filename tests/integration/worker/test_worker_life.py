@@ -210,6 +210,48 @@ async def test_attempts_do_not_wait_behind_a_long_one_while_another_slot_is_idle
     await coordinator.report_of(long)
 
 
+async def test_a_worker_that_is_asked_hands_back_the_newest_it_has_not_started(
+    bench: Bench, do: Do
+) -> None:
+    coordinator = await bench.begin(WAIT)
+    await bench.worker()
+    done = bench.tmp_path / "done"
+    running = coordinator.task(inputs=waiting_for(done))
+    kept, newest = (coordinator.task(inputs=do("pid")) for _ in range(2))
+    coordinator.assign(running, kept, newest)
+    await runs(coordinator, running)
+    coordinator.ask_back(5, 2, 3)  # stages of which it has nothing
+    coordinator.ask_back(1, 1)
+    assert (await coordinator.report_of(newest)).HasField("returned")
+    done.touch()
+    assert (await coordinator.report_of(running)).HasField("finished")
+    assert (await coordinator.report_of(kept)).HasField("finished")
+    assert len(coordinator.reports) == 3
+
+
+async def test_what_was_sent_ahead_to_a_slot_is_handed_back_and_what_runs_there_goes_on(
+    bench: Bench, do: Do
+) -> None:
+    coordinator = await bench.begin(WAIT)
+    await bench.worker()
+    for _ in range(5):
+        await coordinator.run(inputs=do("nothing"))
+    done = bench.tmp_path / "done"
+    running = coordinator.task(inputs=waiting_for(done))
+    ahead = [coordinator.task(inputs=do("pid")) for _ in range(3)]
+    coordinator.assign(running, *ahead)
+    await runs(coordinator, running)
+    before = coordinator.heartbeats
+    await coordinator.until(lambda: coordinator.heartbeats > before)  # it has run for 0.2 s
+    coordinator.ask_back(9, 1)
+    for task in ahead:
+        assert (await coordinator.report_of(task)).HasField("returned")
+    assert attempt_from_wire(running.attempt) not in coordinator.reports
+    done.touch()
+    assert (await coordinator.report_of(running)).HasField("finished")
+    assert (await coordinator.run(inputs=do("pid"))).HasField("finished")
+
+
 async def test_reports_that_were_not_confirmed_are_sent_again_after_a_reconnect(
     bench: Bench, do: Do
 ) -> None:

@@ -14,9 +14,11 @@ from disco_engine.core.events import (
     Assign,
     AttemptFailed,
     AttemptFinished,
+    AttemptReturned,
     CancelAttempt,
     CreditGranted,
     Event,
+    HandBack,
     OutputLost,
     ServiceAttached,
     Work,
@@ -238,6 +240,23 @@ async def test_cancelled_attempts_of_one_reason_travel_together(
     ]
     assert messages[1].cancel.reason == "a rival won"
     assert [lost.task for lost in messages[1].cancel.attempts] == [1, 2]
+
+
+async def test_a_worker_is_asked_for_what_it_has_not_started_and_gives_it_back(
+    machine: FakeMachine, coordinator: Coordinator
+) -> None:
+    question = HandBack(worker=W1, tasks=2, stages=(1, 3))
+    machine.script = lambda event: [question] if isinstance(event, CreditGranted) else []
+    await coordinator.start()
+    worker = coordinator.worker()
+    await worker.hello()
+    await worker.say(credit=coordinator_pb2.Credit(tasks=2))
+    hand_back = (await worker.hear()).hand_back
+    assert (hand_back.tasks, list(hand_back.stages)) == (2, [1, 3])
+    returned = coordinator_pb2.Returned()
+    await worker.report(coordinator_pb2.AttemptReport(attempt=ref(1), returned=returned))
+    assert (await machine.hears(AttemptReturned)).id == attempt(1)
+    assert machine.heard(AttemptFailed) == []
 
 
 async def test_a_worker_whose_stream_breaks_has_its_lease_to_come_back(

@@ -17,6 +17,7 @@ from disco_engine.core.events import (
     Assign,
     AttemptFailed,
     AttemptFinished,
+    AttemptReturned,
     Audit,
     CancelAttempt,
     CreditGranted,
@@ -24,6 +25,7 @@ from disco_engine.core.events import (
     Drop,
     Event,
     FinishJob,
+    HandBack,
     Outcome,
     OutputLost,
     PlanRecorded,
@@ -200,12 +202,14 @@ class World:
         has_output: bool = False,
         services: int = 2,
         workers: int = 2,
+        credit: int = 2,
     ) -> None:
         self.plan = Plan(
             stages=tuple(Stage(name=f"s{i}", grouping=g) for i, g in enumerate(groupings)),
             inputs=tuple(TaskInput(urls=(f"in-{i}",), label=i % 2) for i in range(inputs)),
         )
         self.has_output = has_output
+        self.credit_at_first = credit  # of a worker that says hello
         self.expected = Counter(f"in-{i}-{j}" for i in range(inputs) for j in range(2))
         self.now = 0.0
         self.epoch = 0
@@ -237,7 +241,7 @@ class World:
         self.to_service: dict[ServiceId, deque[Seal | Discard | Drop | Audit]] = {
             name: deque() for name in self.services
         }
-        self.to_worker: dict[WorkerId, deque[Assign | CancelAttempt]] = {
+        self.to_worker: dict[WorkerId, deque[Assign | CancelAttempt | HandBack]] = {
             name: deque() for name in self.workers
         }
         self.from_service: dict[ServiceId, deque[Event]] = {n: deque() for n in self.services}
@@ -263,7 +267,7 @@ class World:
                 if action.push_to is not None:
                     assert action.work is Work.RUN
                 self.to_worker[action.worker].append(action)
-            case CancelAttempt():
+            case CancelAttempt() | HandBack():
                 self.to_worker[action.worker].append(action)
             case Seal() | Discard() | Drop() | Audit():
                 self.to_service[action.service].append(action)
@@ -319,6 +323,10 @@ class World:
                 if worker.slot and worker.slot[0].id == attempt:
                     worker.slot = None
                     self.grant(worker)
+            case HandBack(tasks=most, stages=stages):
+                waiting = [a.id for a in reversed(worker.assigned) if a.id.stage in stages]
+                for attempt in waiting[:most]:
+                    self.hand_back(worker, attempt)
 
     def deliver_from_worker(self, name: WorkerId, *, confirmed: bool = True) -> None:
         if self.from_worker[name]:
@@ -328,7 +336,7 @@ class World:
             if isinstance(event, WorkerJoined):
                 self.credit[name] = 0
             self.tell(event)
-            if confirmed and isinstance(event, AttemptFinished | AttemptFailed):
+            if confirmed and isinstance(event, AttemptFinished | AttemptFailed | AttemptReturned):
                 self.workers[name].unconfirmed.pop(event.id, None)
 
     # --- workers ------------------------------------------------------------------------------
@@ -349,11 +357,19 @@ class World:
             )
         )
         queue.extend(worker.unconfirmed.values())
-        self.grant(worker, 2)
+        self.grant(worker, self.credit_at_first)
 
     def grant(self, worker: FakeWorker, tasks: int = 1) -> None:
         credit = CreditGranted(worker=worker.name, tasks=tasks, now=self.now)
         self.from_worker[worker.name].append(credit)
+
+    def hand_back(self, worker: FakeWorker, attempt: AttemptId) -> None:
+        """Let a worker give back an attempt that waits in it."""
+        worker.assigned = deque(a for a in worker.assigned if a.id != attempt)
+        event = AttemptReturned(id=attempt, worker=worker.name, now=self.now)
+        worker.unconfirmed[attempt] = event
+        self.from_worker[worker.name].append(event)
+        self.grant(worker)
 
     def report(self, worker: FakeWorker, event: AttemptFinished | AttemptFailed) -> None:
         worker.slot = None

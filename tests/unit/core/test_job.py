@@ -112,7 +112,7 @@ class Job:
         )
 
     def join(self, worker: WorkerId = W1, credit: int = 10, node: str = "n1") -> list[Action]:
-        join = WorkerJoined(worker=worker, node=NodeName(node), slots=1, now=self.now)
+        join = WorkerJoined(worker=worker, node=NodeName(node), slots=10, now=self.now)
         return self.tell(join, CreditGranted(worker=worker, tasks=credit, now=self.now))
 
     def finish(self, assign: Assign, labels: Iterable[Label] = (0,)) -> list[Action]:
@@ -345,9 +345,24 @@ def test_a_few_tasks_are_spread_over_the_workers() -> None:
 
 def test_a_worker_never_gets_more_than_its_credit_or_its_share() -> None:
     job = Job()
-    assert len(job.planned(plan_of(Grouping.SPLIT, inputs=100))) == 9  # 10, less the plan's
+    first = job.planned(plan_of(Grouping.SPLIT, inputs=101))
+    assert len(first) == 9  # 10, less the plan's
     job.join(W2, credit=0)
-    assert len(only(job.tell(CreditGranted(worker=W1, tasks=100, now=0.0)), Assign)) == 25 - 9
+    assert not only(job.sealed(job.finish(first.pop())), Assign)
+    assert len(only(job.tell(CreditGranted(worker=W1, tasks=100, now=0.0)), Assign)) == 25 - 8
+
+
+def test_a_stage_s_first_seal_lets_workers_queue_its_tasks_at_once() -> None:
+    """Nobody else would wake those who have credit left: their slots are busy."""
+    job = Job()
+    job.attach()
+    (assign,) = only(job.join(credit=100), Assign)
+    job.result(assign, AttemptResult(plan=plan_of(Grouping.SPLIT, inputs=50)))
+    first = only(job.tell(PlanRecorded()), Assign)
+    assert len(first) == 10  # as many as it has slots
+    finished = job.finish(first[0])
+    assert len(only(finished, Assign)) == 1  # for the slot that is free
+    assert len(only(job.sealed(finished), Assign)) == 50 - 11
 
 
 def test_silence_for_longer_than_the_lease_loses_a_worker_and_its_attempts_run_again() -> None:

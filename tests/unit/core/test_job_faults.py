@@ -30,7 +30,10 @@ class JobUnderFaults(RuleBasedStateMachine):
     @initialize(
         groupings=GROUPINGS,
         has_output=st.booleans(),
-        inputs=st.integers(0, 3),
+        inputs=st.integers(0, 5),
+        credit=st.sampled_from([2, 8]),
+        rounds=st.integers(0, 8),
+        late=st.booleans(),
         refused_by=st.lists(st.sampled_from([None, 0, 1]), min_size=3, max_size=3),
     )
     def start(
@@ -38,12 +41,19 @@ class JobUnderFaults(RuleBasedStateMachine):
         groupings: tuple[Grouping, ...],
         has_output: bool,
         inputs: int,
+        credit: int,
+        rounds: int,
+        late: bool,
         refused_by: list[int | None],
     ) -> None:
-        self.world = self.make_world(groupings, has_output=has_output, inputs=inputs)
+        self.world = self.make_world(groupings, has_output=has_output, inputs=inputs, credit=credit)
         for number, worker in enumerate(self.world.workers.values()):
             worker.refuses = frozenset(f"s{i}" for i in range(3) if refused_by[i] == number)
-            self.world.connect(worker)
+            worker.alive = not (late and number)
+            if worker.alive:
+                self.world.connect(worker)
+        for _ in range(rounds):
+            self.go_on(1)
 
     def service(self, number: int) -> "FakeService":
         return list(self.world.services.values())[number]
@@ -98,6 +108,13 @@ class JobUnderFaults(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.05, 1.0, 8.0]))
     def tick(self, seconds: float) -> None:
         self.world.tick(seconds)
+
+    @rule(number=st.integers(0, 1))
+    def hand_back(self, number: int) -> None:
+        """A worker may be slow to answer when it is asked, so that nobody needs it any more."""
+        worker = self.worker(number)
+        if worker.assigned:
+            self.world.hand_back(worker, worker.assigned[-1].id)
 
     # --- faults -------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from disco_engine.core.events import HandBack
 from disco_engine.core.model import Grouping, ServiceId, WorkerId
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def moves_of(world: "World", faults: int) -> list[Move]:
             moves.append(("end", name_))
         elif worker.assigned:
             moves.append(("begin", name_))
+            moves += [("hand back", name_)] if faults else []
         moves += [("restart worker", name_), ("reconnect", name_)] if faults else []
     return moves + ([("restart coordinator", "")] if faults else [])
 
@@ -84,6 +86,8 @@ def move_worker(world: "World", what: str, worker: "FakeWorker") -> None:
             world.begin_attempt(worker)
         case "end":
             world.end_attempt(worker)
+        case "hand back":
+            world.hand_back(worker, worker.assigned[-1].id)
         case "restart worker":
             world.kill_worker(worker)
             worker.alive = True
@@ -134,6 +138,29 @@ def test_no_two_faults_at_any_moment_break_a_small_job(
     world = make_world((Grouping.SPLIT, second), inputs=2)
     for worker in world.workers.values():
         world.connect(worker)
+    walk(world)
+
+
+def test_no_two_faults_break_a_job_whose_second_worker_comes_when_all_is_given_out(
+    make_world: "type[World]",
+) -> None:
+    """The same, from when the first worker has a queue, some of which it must hand back."""
+    world = make_world((Grouping.SPLIT,), inputs=6, credit=8)
+    early, late = world.workers.values()
+    late.alive = False
+    world.connect(early)
+    while len(early.assigned) < 2:
+        world.round()
+    late.alive = True
+    world.connect(late)
+    while world.from_worker[late.name]:
+        world.deliver_from_worker(late.name)
+    world.tick(1.0)
+    assert [type(order) for order in world.to_worker[early.name]] == [HandBack]
+    walk(world)
+
+
+def walk(world: "World") -> None:
     todo = deque((frozen, 2) for frozen in quiet_run(world))
     seen: set[tuple[int, int]] = set()
     while todo:

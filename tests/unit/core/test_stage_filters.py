@@ -92,8 +92,10 @@ def test_a_task_that_failed_does_not_wait_for_a_worker_that_never_takes_it(
     world = two_stages(make_world, "", "s0", inputs=2)
     run_until_planned(world)
     worker = world.workers[W0]
-    world.begin_attempt(worker)
-    assert worker.slot is not None
+    while worker.slot is None:
+        world.deliver_from_worker(W0)
+        world.deliver_to_worker(W0)
+        world.begin_attempt(worker)
     world.fail(worker, worker.slot[0], FailureKind.USER, "boom")
     while world.from_worker[W0]:
         world.deliver_from_worker(W0)

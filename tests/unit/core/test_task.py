@@ -21,6 +21,7 @@ from disco_engine.core.task_events import (
     OutputLost,
     Ready,
     Retry,
+    Returned,
     Run,
     Sealed,
     SealOutput,
@@ -114,6 +115,17 @@ def test_losses_do_not_count_as_failures_but_are_bounded_in_a_row() -> None:
     assert isinstance(actions[-1], GiveUp)
     assert "4 times in a row" in actions[-1].reason
     assert "max_consecutive_losses" in actions[-1].reason
+
+
+def test_what_comes_back_unstarted_is_neither_failure_nor_loss_however_often() -> None:
+    events: list[Event] = []
+    for number in range(1, 50):
+        events += [Ready(), Started(run(number)), Returned(attempt(number))]
+    task, actions = after(*events)
+    assert (task.state, task.failures, task.losses) == (TaskState.WAITING, 0, 0)
+    assert (task.started, task.returned) == (49, 49)
+    assert actions == [DiscardRun(attempt(49), S0), Retry(0.0)]
+    assert step(task, Returned(attempt(1))) == (task, [])  # said twice
 
 
 def test_a_seal_ends_the_row_of_losses() -> None:
@@ -212,7 +224,10 @@ def test_a_task_that_waits_cannot_be_started() -> None:
 
 def test_a_report_of_an_attempt_that_never_was_is_a_bug() -> None:
     task, _ = after(*running())
-    for event in (Finished(output(2)), Failed(attempt(2), failure()), Sealed(attempt(2), S0)):
+    never = attempt(2)
+    for event in (
+        Finished(output(2)), Failed(never, failure()), Returned(never), Sealed(never, S0)
+    ):  # fmt: skip
         with pytest.raises(IllegalTransition):
             step(task, event)
 
@@ -231,6 +246,7 @@ EVENTS: list[Event] = [
     *(Finished(output(number)) for number in NUMBERS),
     *(Failed(attempt(number), failure(kind)) for number in NUMBERS for kind in FailureKind),
     *(Failed(attempt(number), LOSS, blameless=True) for number in NUMBERS),
+    *(Returned(attempt(number)) for number in NUMBERS),
     *(Lost(attempt(number), LOSS) for number in NUMBERS),
     *(Sealed(attempt(number), S0) for number in NUMBERS),
     *(OutputLost(attempt(number), "disk") for number in NUMBERS),

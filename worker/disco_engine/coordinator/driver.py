@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from disco_engine.coordinator.messages import assignment_of
+from disco_engine.coordinator.messages import assignment_of, hand_back_of
 from disco_engine.coordinator.progress import Journal
 from disco_engine.coordinator.services import Services
 from disco_engine.coordinator.workers import Workers
@@ -25,6 +25,7 @@ from disco_engine.core.events import (
     Drop,
     Event,
     FinishJob,
+    HandBack,
     RecordPlan,
     Seal,
 )
@@ -98,6 +99,10 @@ class Driver:
                 session = self._workers.session_of(action.worker)
                 if session is not None:
                     session.cancel(action.id, action.reason)
+            case HandBack():
+                session = self._workers.session_of(action.worker)
+                if session is not None:
+                    session.send(hand_back_of(action))
             case Announce():
                 self._journal.announce(action, node=self._workers.node_of(action.worker))
             case RecordPlan():

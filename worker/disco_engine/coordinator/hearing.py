@@ -13,6 +13,7 @@ from disco_engine.coordinator.workers import Session, Workers
 from disco_engine.core.events import (
     AttemptFailed,
     AttemptFinished,
+    AttemptReturned,
     CreditGranted,
     OutputLost,
     WorkerDraining,
@@ -131,6 +132,9 @@ class Hearing:
             self._journal.hear("output", report.output, attempt, session.worker)
         if report.HasField("damaged"):
             self._damaged(report)
+        if report.HasField("returned"):
+            self._driver.feed(AttemptReturned(id=attempt, worker=session.worker, now=now))
+            return
         if report.HasField("finished"):
             try:
                 result = result_from_wire(report.finished)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from disco.v1 import common_pb2, coordinator_pb2
-from disco_engine.core.events import Assign, ResultPart, StageCounts, Work
+from disco_engine.core.events import Assign, HandBack, ResultPart, StageCounts, Work
 from disco_engine.core.model import ServiceId, Source
 from disco_engine.wire import (
     attempt_to_wire,
@@ -57,6 +57,12 @@ def _source(source: Source, addresses: Addresses) -> coordinator_pb2.Source:
         task=source.task,
         expected=totals_to_wire(source.expected),
     )
+
+
+def hand_back_of(action: HandBack) -> coordinator_pb2.CoordinatorMessage:
+    """Return the question for attempts that were not started."""
+    hand_back = coordinator_pb2.HandBack(tasks=action.tasks, stages=action.stages)
+    return coordinator_pb2.CoordinatorMessage(hand_back=hand_back)
 
 
 def stage_progress_of(

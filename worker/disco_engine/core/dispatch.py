@@ -33,15 +33,17 @@ class Dispatcher:
     def give_out(self, workers: Sequence[Worker], now: float) -> Iterator[Assign]:
         """Start attempts on *workers*, which are usable, and yield what they must be told.
 
-        They take turns, so that a few tasks are spread over all of them.
+        They take turns, so that a few tasks are spread over all of them, and none gets a task to
+        queue while another one has a free slot for it.
         """
-        ring = deque(workers)
-        while ring:
+        free = deque(worker for worker in workers if worker.free_slots > 0)
+        full = deque(worker for worker in workers if worker.free_slots <= 0)
+        while ring := free or full:
             worker = ring.popleft()
             assigned = self._next_for(worker, now)
             if assigned is not None:
                 yield assigned
-                ring.append(worker)
+                (free if worker.free_slots > 0 else full).append(worker)
 
     def _next_for(self, worker: Worker, now: float) -> Assign | None:
         if worker.credit <= 0:
@@ -53,6 +55,10 @@ class Dispatcher:
         for stage in self._stages:
             name = stage.chosen_as
             if not (stage.queue and worker.stages.takes(name)):
+                continue
+            # How much credit a worker gives was learnt from earlier stages: until a task of this
+            # one is done, nobody knows for how long those in its queue would wait there.
+            if not stage.any_done and worker.free_slots <= 0:
                 continue
             others = self._workers.takers(name)
             if len(worker.live) >= most_attempts(worker.slots, others.slots, unfinished):

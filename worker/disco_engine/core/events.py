@@ -108,6 +108,15 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReturned:
+    """A worker gives an attempt back that it has not started, and now never will."""
+
+    id: AttemptId
+    worker: WorkerId
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAttached:
     """A partition service accepted this epoch and told what it has; also after a restart.
 
@@ -206,6 +215,7 @@ Event: TypeAlias = (
     | WorkerLost
     | AttemptFinished
     | AttemptFailed
+    | AttemptReturned
     | ServiceAttached
     | ServiceLost
     | ServiceFull
@@ -267,6 +277,22 @@ class CancelAttempt:
     worker: WorkerId
     id: AttemptId
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandBack:
+    """Ask a worker for attempts that it has not started; it answers with AttemptReturned for each.
+
+    Best effort: no answer comes for those that it has started, or if the question is lost.
+
+    Attributes:
+        tasks: How many at most; at least 1.
+        stages: Numbers of the stages they may belong to, ascending.
+    """
+
+    worker: WorkerId
+    tasks: int
+    stages: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +387,16 @@ class FinishJob:
 
 
 Action: TypeAlias = (
-    Assign | Audit | CancelAttempt | Seal | Discard | Drop | RecordPlan | Announce | FinishJob
+    Assign
+    | Audit
+    | CancelAttempt
+    | HandBack
+    | Seal
+    | Discard
+    | Drop
+    | RecordPlan
+    | Announce
+    | FinishJob
 )
 
 # --- what the shell may read ------------------------------------------------------------------

@@ -13,9 +13,9 @@ changes itself (copying 50,000 tasks per event would be absurd), but a single ta
 
 Here is only which event makes which moves. Where to find the rest: ``job_run`` the moves, ``task``
 the life of a task, ``stages`` a stage's tasks and what they left, ``grouping`` which tasks there
-are and what they read, ``dispatch`` and ``scheduling`` who runs what, ``workers``, ``exclusion``
-and ``services`` who is there, ``reattach`` and ``inventory`` what services were found to hold,
-``losses`` what has to be made again.
+are and what they read, ``dispatch``, ``scheduling`` and ``recalls`` who runs what, ``workers``,
+``exclusion`` and ``services`` who is there, ``reattach`` and ``inventory`` what services were found
+to hold, ``losses`` what has to be made again.
 """
 
 from collections.abc import Collection
@@ -26,6 +26,7 @@ from disco_engine.core.events import (
     Action,
     AttemptFailed,
     AttemptFinished,
+    AttemptReturned,
     CancelAttempt,
     CancelRequested,
     CreditGranted,
@@ -64,7 +65,7 @@ from disco_engine.core.scheduling import AVOID_S, Avoid
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.stages import StageRun
 from disco_engine.core.task import TaskState
-from disco_engine.core.task_events import Failed, Finished, Output, Run
+from disco_engine.core.task_events import Failed, Finished, Output, Returned, Run
 from disco_engine.core.workers import StageFilter
 
 FULL_PATIENCE_S = 20.0
@@ -199,6 +200,8 @@ class JobMachine:
                 run.workers.heard(event.worker, event.now)
             case AttemptFailed():
                 self._attempt_failed(event)
+            case AttemptReturned():
+                self._attempt_returned(event)
             case Tick():
                 self._tick(event.now)
             case WorkerJoined():
@@ -335,6 +338,19 @@ class JobMachine:
         told = Failed(attempt, failure, blameless)
         run.carry_out(stage, attempt.task, stage.apply(attempt.task, told))
 
+    def _attempt_returned(self, event: AttemptReturned) -> None:
+        run, attempt = self._run, event.id
+        run.workers.heard(event.worker, event.now)
+        run.wake = event.worker
+        run.recalls.returned()
+        stage = run.own_stage_of(attempt)
+        if stage is None:
+            return
+        live = stage.tasks[attempt.task].run_of(attempt)
+        if live is not None:
+            run.release(live)
+        run.carry_out(stage, attempt.task, stage.apply(attempt.task, Returned(attempt)))
+
     def _hold_against(self, stage: StageRun, live: Run, failure: Failure) -> None:
         """Have the task avoid where it failed, and the worker avoided if that repeats."""
         run = self._run
@@ -397,6 +413,7 @@ class JobMachine:
             self._worker_lost(name, f"nothing was heard of it for {lease:g} s")
         run.workers.end_exclusions(now)
         run.wake_all = True
+        run.ask_back()
         deadline = self._settings.deadline_s
         if deadline and now - self._started_at > deadline:
             text = f"the job ran longer than its deadline of {deadline:g} s; raise deadline_s"

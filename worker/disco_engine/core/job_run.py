@@ -27,6 +27,7 @@ from disco_engine.core.inventory import Found, Inventory
 from disco_engine.core.losses import reopen_needed
 from disco_engine.core.model import AttemptId, Failure, FailureKind, Plan, ServiceId, WorkerId
 from disco_engine.core.pauses import Pauses
+from disco_engine.core.recalls import Recalls
 from disco_engine.core.services import ServicePool
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.stages import StageRun, stages_of
@@ -99,6 +100,7 @@ class JobRun:
         self._limits = Limits(settings.max_attempts, settings.max_consecutive_losses)
         self.stages = [StageRun(0, Work.PLAN, "plan", limits=self._limits)]
         self._dispatcher = Dispatcher(epoch, self.stages, self.workers, self.services)
+        self.recalls = Recalls(self.stages, self.workers, self.services)
         # What the plan task answered, while the services are asked to record it.
         self._answered: Plan | None = None
         self._plan_adopted = False
@@ -250,9 +252,10 @@ class JobRun:
 
     def sealed(self, stage: StageRun, index: int, attempt: AttemptId, service: ServiceId) -> None:
         """Take over that a service sealed an attempt."""
-        before = stage.tasks[index].state
+        before, first = stage.tasks[index].state, not stage.any_done
         self.services.ended(service, attempt)
         self.carry_out(stage, index, stage.apply(index, Sealed(attempt, service)))
+        self.wake_all |= first and stage.any_done  # workers may queue its tasks from now on
         if before is TaskState.SEALING and self._counted_in(stage, index, service):
             self._advance(stage)
 
@@ -435,6 +438,11 @@ class JobRun:
 
     # --- giving out tasks ---------------------------------------------------------------------
 
+    def ask_back(self) -> None:
+        """Have attempts handed back that others could start at once."""
+        for question in self.recalls.ask(self.now):
+            self.emit(question)
+
     def assign(self) -> None:
         """Give tasks to workers that may have become able to take some."""
         for stage in self.stages:
@@ -450,7 +458,7 @@ class JobRun:
             self.emit(assigned)
             attempt = assigned.id
             stage = self.stages[attempt.stage]
-            if attempt.attempt > stage.floor + 1:
+            if stage.is_retried(attempt.task):
                 text = f"{self.name_of(stage, attempt.task)}: attempt {attempt.attempt}"
                 worker = assigned.worker
                 self.announce("task-retried", text, stage=stage, attempt=attempt, worker=worker)

@@ -135,6 +135,16 @@ class StageRun:
         return self.work is Work.RUN and not self.write_output
 
     @property
+    def any_done(self) -> bool:
+        """At least one task is done."""
+        return self._done > 0
+
+    @property
+    def any_running(self) -> bool:
+        """At least one task has been given to a worker and is not done."""
+        return self._busy > 0
+
+    @property
     def complete(self) -> bool:
         """Every task is done."""
         return self.planned and self._done == len(self.tasks)
@@ -224,9 +234,14 @@ class StageRun:
                 self.queue.remove(index)
             if new.state is TaskState.READY:
                 self.queue.add(index, self._home_of(index), self.avoid.pop(index, None))
-        if isinstance(event, Started) and new.started > self.floor + 1:
+        if isinstance(event, Started) and self.is_retried(index):
             self._retries += 1
         return actions
+
+    def is_retried(self, index: int) -> bool:
+        """Return whether a task was given out more than once, not counting what was given back."""
+        task = self.tasks[index]
+        return task.started - task.returned > self.floor + 1
 
     def open_inputs(self, *, renewed: bool) -> None:
         """Make every task ready that waits.

@@ -7,13 +7,14 @@
      ^ ^ ^ ^         |                 | ^                   | |                   |
      | | | +-Unready-+                 | +-- Lost, a rival --+ |                   |
      | | |                             |        runs           |                   |
-     | | +-- Failed, Lost, none runs --+                       |                   |
+     | | +-- Failed, Lost, Returned, --+                       |                   |
+     | |     none runs                                         |                   |
      | +---- Lost, none runs ----------------------------------+                   |
      +------ OutputLost -----------------------------------------------------------+
 
-    Each way back may lead to FAILED instead: out of attempts, lost too often, or fatal.
-    Adopted leads from WAITING, READY and RUNNING to DONE; Cancelled from all but DONE and FAILED
-    to CANCELLED.
+    Each way back but Returned's may lead to FAILED instead: out of attempts, lost too often, or
+    fatal. Adopted leads from WAITING, READY and RUNNING to DONE; Cancelled from all but DONE and
+    FAILED to CANCELLED.
 
 A task may have several live attempts: rivals. The first that is reported finished is sealed; when
 its seal is confirmed, the rivals are stopped and what they wrote is discarded. So at most one
@@ -44,6 +45,7 @@ from disco_engine.core.task_events import (
     OutputLost,
     Ready,
     Retry,
+    Returned,
     Run,
     Sealed,
     SealOutput,
@@ -88,7 +90,8 @@ class Task:
         ref: Which task of the job.
         limits: Shared by all tasks of the job.
         state: Where it stands.
-        started: Attempts started in this epoch; the number of the newest.
+        started: Attempts given out in this epoch; the number of the newest.
+        returned: How many of those their workers gave back before they had started them.
         live: Attempts that run; not empty exactly while RUNNING, rivals of the one being sealed
             while SEALING.
         output: What is being sealed (SEALING) or is sealed (DONE); None in all other states.
@@ -101,6 +104,7 @@ class Task:
     limits: Limits
     state: TaskState = TaskState.WAITING
     started: int = 0
+    returned: int = 0
     live: tuple[Run, ...] = ()
     output: Output | None = None
     failures: int = 0
@@ -157,6 +161,8 @@ def step(task: Task, event: Event) -> Decision:
             return replace(task, state=TaskState.WAITING), []
         case Failed(attempt, failure, blameless):
             return _failed(task, event, attempt, failure, blameless)
+        case Returned(attempt):
+            return _returned(task, event, attempt)
         case Lost(attempt, failure):
             return _lost(task, attempt, failure)
         case OutputLost(attempt, reason):
@@ -226,6 +232,17 @@ def _failed(
         return _give_up(rest, actions, reason, failure)
     pause = _pause(failures, COUNTED_PAUSE_S, COUNTED_PAUSE_LIMIT_S)
     return _again(rest, actions, pause)
+
+
+def _returned(task: Task, event: Event, attempt: AttemptId) -> Decision:
+    run = task.run_of(attempt)
+    if run is None:
+        _check_started(task, event, attempt)
+        return task, []
+    rest = replace(task, live=_without(task.live, run), returned=task.returned + 1)
+    if task.state is TaskState.SEALING:
+        return rest, _discard(run)
+    return _again(rest, _discard(run), 0.0)
 
 
 def _lost(task: Task, attempt: AttemptId, failure: Failure) -> Decision:

@@ -99,6 +99,13 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """A worker gave an attempt back that it had not started."""
+
+    id: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """An attempt that ran or was being sealed is gone, with its worker or its service."""
 
@@ -137,7 +144,17 @@ class Cancelled:
 
 
 Event: TypeAlias = (
-    Ready | Unready | Started | Finished | Failed | Lost | Sealed | OutputLost | Adopted | Cancelled
+    Ready
+    | Unready
+    | Started
+    | Finished
+    | Failed
+    | Returned
+    | Lost
+    | Sealed
+    | OutputLost
+    | Adopted
+    | Cancelled
 )
 
 # --- actions ----------------------------------------------------------------------------------

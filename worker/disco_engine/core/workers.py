@@ -1,5 +1,6 @@
 """The workers of a job: who is there, what each runs, and who may be given more."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -55,6 +56,7 @@ class Worker:
         credit: How many more tasks it can take.
         draining: It takes no more, whatever its credit.
         live: The attempts it runs or has queued, oldest first (a dictionary for its order).
+        asked_s: When it was last asked for attempts back; minus infinity: never.
     """
 
     id: WorkerId
@@ -65,6 +67,12 @@ class Worker:
     credit: int = 0
     draining: bool = False
     live: dict[AttemptId, None] = field(default_factory=dict)
+    asked_s: float = -math.inf
+
+    @property
+    def free_slots(self) -> int:
+        """How many slots have nothing to run; negative: how many attempts wait for one."""
+        return self.slots - len(self.live)
 
 
 class WorkerPool:

@@ -38,3 +38,8 @@ class Attempt:
         return coordinator_pb2.AttemptReport(
             attempt=self.task.attempt, failed=failure_to_wire(failure), output=output
         )
+
+    def returned(self) -> coordinator_pb2.AttemptReport:
+        """Return the report that it was not started and never will be."""
+        returned = coordinator_pb2.Returned()
+        return coordinator_pb2.AttemptReport(attempt=self.task.attempt, returned=returned)

@@ -164,6 +164,8 @@ class Worker:
                 self._work.assign(message.assignments.tasks)
             case "cancel":
                 self._work.cancel(message.cancel.attempts)
+            case "hand_back":
+                self._work.hand_back(message.hand_back.tasks, message.hand_back.stages)
             case "confirm":
                 self._work.reports.confirm(message.confirm.reports)
                 if not self._work.reports:

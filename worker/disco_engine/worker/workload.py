@@ -4,6 +4,7 @@
                  ^                      |
                  +-------recall---------+
 
+``hand_back`` takes attempts out of the first two places and reports them at once.
 Every attempt is in exactly one of these places until it is over. All decisions are made in plain
 methods on the event loop, so none of them sees another one half done.
 """
@@ -11,7 +12,8 @@ methods on the event loop, so none of them sees another one half done.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from disco.v1 import common_pb2, coordinator_pb2, partition_pb2, slot_pb2
@@ -133,6 +135,16 @@ class Workload:
                 self._drop(attempt)
         self._dispatch()
 
+    def hand_back(self, most: int, stages: Container[int]) -> None:
+        """Report up to *most* attempts of *stages* as not started: others could start them now.
+
+        The newest go first. What waits in a slot for a quick attempt stays: it is about to start.
+        """
+        waiting = (attempt for attempt in self._stranded() if attempt.id.stage in stages)
+        for attempt in list(islice(waiting, most)):
+            self._take_out(attempt)
+            self._deliver(attempt, attempt.returned())
+
     def drop_all(self) -> None:
         """Forget all attempts, unless they are reported: those that run are killed."""
         self._queue.clear()
@@ -170,7 +182,7 @@ class Workload:
                 )
         idle = any(slot.available and slot.ready and slot.load == 0 for slot in self.slots)
         for slot in self.slots:
-            if idle and slot.waiting and (not slot.ready or slot.busy_for(now) > STUCK_S):
+            if idle and slot.waiting and _is_stuck(slot, now):
                 recalled = list(slot.waiting)
                 slot.recall(recalled)
                 self._queue.extendleft(reversed(recalled))
@@ -302,10 +314,18 @@ class Workload:
             for slot in self.slots:
                 if slot.load >= least or not slot.available:
                     continue
-                if most > 1 and (not slot.ready or slot.busy_for(now) > STUCK_S):
+                if most > 1 and _is_stuck(slot, now):
                     continue
                 count = min(most - slot.load, len(queue))
                 slot.give([queue.popleft() for _ in range(count)])
+
+    def _stranded(self) -> Iterator[Attempt]:
+        """Yield the attempts that no slot will start in a moment, newest first."""
+        yield from reversed(self._queue)
+        now = self._clock()
+        for slot in self.slots:
+            if _is_stuck(slot, now):
+                yield from reversed(slot.waiting)
 
     def _drop(self, attempt: Attempt) -> None:
         """Forget an attempt, wherever it is."""
@@ -346,6 +366,11 @@ class Workload:
         if not limit or slot.running is None or slot.running.task.HasField("commit"):
             return False
         return slot.busy_for(now) > limit
+
+
+def _is_stuck(slot: Slot, now: float) -> bool:
+    """Return whether nobody knows when the slot starts what waits in it."""
+    return not slot.ready or slot.busy_for(now) > STUCK_S
 
 
 def _infrastructure(message: str) -> Failure:

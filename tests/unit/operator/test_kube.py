@@ -226,6 +226,15 @@ async def test_deleting_what_is_gone_or_another_is_normal(status: int, reason: s
         assert options["propagationPolicy"] == "Background"
 
 
+async def test_a_manifest_that_no_server_can_merge_is_refused_and_not_tried_again() -> None:
+    """It is answered 500 each time; taken for a passing fault, it was tried for ever."""
+    async with a_server() as (server, api):
+        message = 'failed to create typed patch object: duplicate entries for key [name="HOME"]'
+        server.will_refuse(500, "", message)
+        with pytest.raises(InvalidError, match="HOME"):
+            await cluster_of(api).apply(POD)
+
+
 async def test_a_status_is_replaced_if_the_job_is_the_one_we_mean() -> None:
     async with a_server() as (server, api):
         server.will_say(200, JOB)

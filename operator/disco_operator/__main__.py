@@ -8,11 +8,11 @@ import resource
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
 from disco_engine import logs
-from disco_engine.process import EXIT_FENCED, EXIT_PORT_TAKEN, stop_requested
+from disco_engine.process import EXIT_FENCED, EXIT_PORT_TAKEN, leaves_of, stop_requested
 from disco_engine.rpc import PortTakenError
 from disco_operator.api import Api
 from disco_operator.cluster import ClusterError, FencedError
@@ -150,7 +150,7 @@ async def _acquired(leadership: Leadership, stop: asyncio.Event) -> bool:
 
 def explain(error: Exception) -> int:
     """Log why the process ends; return its exit status."""
-    leaves = tuple(_leaves(error))
+    leaves = tuple(leaves_of(error))
     for leaf in leaves:
         if isinstance(leaf, LeadershipLostError | FencedError):
             log.error("leadership lost", extra={"reason": str(leaf)})
@@ -164,14 +164,6 @@ def explain(error: Exception) -> int:
             return EXIT_PORT_TAKEN
     log.error("the operator has a bug and must end", exc_info=error)
     return EXIT_FAILED
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Changes:
 
 def base_children(
     job: DiscoJob,
-    code: Mapping[str, bytes],
+    code: Mapping[str, bytes] | None,
     identity: Mapping[str, bytes],
     operator: OperatorSettings,
 ) -> tuple[Json, ...]:
@@ -39,7 +39,8 @@ def base_children(
 
     Args:
         job: The job.
-        code: Content by name of the files that travel with it.
+        code: Content by name of the files that travel with it; None: it is not there any more, and
+            what was made of it at the start has to do.
         identity: Content by key of its Secret.
         operator: Defaults.
 
@@ -47,7 +48,7 @@ def base_children(
         SpecTooLargeError: The specification does not fit into a ConfigMap.
     """
     return (
-        spec_config_map(job, code),
+        *(() if code is None else (spec_config_map(job, code),)),
         identity_secret(job, identity),
         network_policy(job, operator),
         partition_service(job),

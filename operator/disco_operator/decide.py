@@ -197,7 +197,7 @@ def _unheeded(spec: Spec) -> Iterator[str]:
     """Yield what the spec asks for and this version does not do."""
     if spec.speculation is not None and spec.speculation.enabled:
         yield "spec.speculation has no effect in this version: slow tasks get no rivals"
-    if (spec.partition_service.copies or 1) > 1:
+    if spec.partition_service.copies > 1:
         yield (
             "spec.partitionService.copies has no effect in this version: each output is kept once,"
             " and made again if it is lost"

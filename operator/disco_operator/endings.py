@@ -9,11 +9,10 @@ from disco_operator.conditions import Condition, Phase, condition_of, drop_condi
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
-from disco_operator.progress import counted, note_progress, plan_of, unknown_stages
+from disco_operator.progress import counted, note_progress, plan_of
 from disco_operator.saying import events_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
-KEEP_AFTER_FAILURE_S = 3600.0
 LET_GO_S = 1.0
 """After the end of a job, before what is not watched is removed."""
 
@@ -57,7 +56,7 @@ def _reason(progress: coordinator_pb2.JobProgress) -> str:
     for report in reversed(progress.failures):
         if report.failure.message and report.failure.message in progress.message:
             return _REASONS.get(report.failure.kind, "JobFailed")
-    return "DeadlineExceeded" if "deadline" in progress.message else "JobFailed"
+    return "JobFailed"
 
 
 def finish(
@@ -82,11 +81,8 @@ def finish(
     """
     if (progress := observed.news.progress) is not None:
         note_progress(status, progress, now)
-        if message_of_plan := plan_of(progress):
-            message_of_plan = "; ".join(
-                filter(None, (message_of_plan, unknown_stages(job, progress)))
-            )
-            note(job, status, Condition.PLANNED, True, "Planned", message_of_plan, now)
+        if plan := plan_of(job, progress):
+            note(job, status, Condition.PLANNED, True, "Planned", plan, now)
     status["activeSeconds"] = active_seconds(status, now)
     status["completionTime"] = written_time(now)
     status["phase"] = phase.value
@@ -181,9 +177,8 @@ def reopened(job: DiscoJob, status: Json) -> Json:
 
 def _kept_until(job: DiscoJob, status: Json) -> datetime:
     assert job.spec is not None
-    keep_s = job.spec.partition_service.keep_after_failure
-    seconds = KEEP_AFTER_FAILURE_S if keep_s is None else keep_s
-    return read_time(status["completionTime"]) + timedelta(seconds=seconds)
+    kept = timedelta(seconds=job.spec.partition_service.keep_after_failure)
+    return read_time(status["completionTime"]) + kept
 
 
 def _expires(job: DiscoJob, status: Json) -> datetime | None:

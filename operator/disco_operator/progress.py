@@ -84,13 +84,14 @@ def _worth_telling(
     ]
 
 
-def plan_of(progress: coordinator_pb2.JobProgress) -> str:
-    """Return what is planned, in a few words; "" before there is a plan."""
+def plan_of(job: DiscoJob, progress: coordinator_pb2.JobProgress) -> str:
+    """Return what is planned, and what the spec expects in vain; "" before there is a plan."""
     if not progress.stages:
         return ""
     first = progress.stages[0]
     tasks = counted(first.tasks_total, "task")
-    return f"{counted(len(progress.stages), 'stage')}; {first.name} has {tasks}"
+    planned = f"{counted(len(progress.stages), 'stage')}; {first.name} has {tasks}"
+    return "; ".join(filter(None, (planned, unknown_stages(job, progress))))
 
 
 def unknown_stages(job: DiscoJob, progress: coordinator_pb2.JobProgress) -> str:

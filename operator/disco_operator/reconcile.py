@@ -26,7 +26,7 @@ from disco_operator.cluster import (
 from disco_operator.conditions import Condition, Phase, condition_of, headline, is_true
 from disco_operator.decide import decide
 from disco_operator.endings import retry_wanted
-from disco_operator.following import Following
+from disco_operator.following import Following, News
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
 from disco_operator.notes import duration_of, note
 from disco_operator.wanted import Announcement, Decision, Observed
@@ -47,6 +47,9 @@ MAX_TOLD = 100
 
 class NameTakenError(Exception):
     """A name that a child needs belongs to an object that is none of any DiscoJob's."""
+
+
+_REFUSALS = (ForbiddenError, InvalidError, SpecTooLargeError, NameTakenError)
 
 
 class Identities(Protocol):
@@ -141,30 +144,27 @@ class Reconciler:
     # --- looking ------------------------------------------------------------------------------
 
     async def _observe(self, job: DiscoJob) -> Observed:
-        code: Mapping[str, bytes] = {}
-        problem = ""
         news = self._following.take_news(job.uid)
-        if news.silent_s > SILENCE:  # perhaps because something that pods need was deleted
-            self._ensured[job.uid] = min(
-                self._ensured.get(job.uid, 0.0), time.monotonic() - ENSURE_AGAIN_S + SILENCE
-            )
-        if self._needs_base(job) and job.spec is not None:
-            code, problem = await self._code_of(job)
+        due = self._base_is_due(job, news)
+        code, problem = await self._code_of(job) if due and job.spec is not None else (None, "")
         return Observed(
             children=self._cache.children(job.key),
             news=news,
+            base_due=due,
             code=code,
             code_problem=problem,
             node_ready=self._cache.node_ready,
         )
 
-    def _needs_base(self, job: DiscoJob) -> bool:
+    def _base_is_due(self, job: DiscoJob, news: News) -> bool:
         if job.finished and not retry_wanted(job):
             return False
         made = self._ensured.get(job.uid)
-        return made is None or time.monotonic() - made >= ENSURE_AGAIN_S
+        # A coordinator may be silent because something that its pod needs was deleted.
+        interval_s = ENSURE_AGAIN_S if news.silent_s <= SILENCE else SILENCE
+        return made is None or time.monotonic() - made >= interval_s
 
-    async def _code_of(self, job: DiscoJob) -> tuple[Mapping[str, bytes], str]:
+    async def _code_of(self, job: DiscoJob) -> tuple[Mapping[str, bytes] | None, str]:
         """Return the code that travels with a job, or why there is none."""
         assert job.spec is not None
         if job.spec.code is None or job.spec.code.config_map is None:
@@ -174,14 +174,14 @@ class Reconciler:
         try:
             found = await self._cluster.get(Kind.CONFIGMAP, job.key.namespace, name)
         except ForbiddenError as error:
-            return {}, f"{where}, which spec.code.configMap names, cannot be read: {error}"
+            return None, f"{where}, which spec.code.configMap names, cannot be read: {error}"
         if found is None:
-            return {}, f"there is no {where}, which spec.code.configMap names: create it"
+            return None, f"there is no {where}, which spec.code.configMap names: create it"
         files = {file: text.encode() for file, text in found.get("data", {}).items()}
         module = job.spec.job.partition(":")[0].partition(".")[0]
         if f"{module}.py" not in files:
             listed = ", ".join(sorted(files)) or "nothing"
-            return {}, f"{where} has no {module}.py, which spec.job names; it has {listed}"
+            return None, f"{where} has no {module}.py, which spec.job names; it has {listed}"
         return files, ""
 
     # --- acting -------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class Reconciler:
         wanted = decision.wanted
         if wanted is None:
             return
-        if wanted.base and self._needs_base(job) and not observed.code_problem:
+        if wanted.base and observed.base_due:
             identity = self._identities.job_identity(job.uid, job.created)
             for manifest in base_children(job, observed.code, identity, self._operator):
                 await self._make(job, manifest)
@@ -320,9 +320,6 @@ def _steps(status: Json) -> int:
             total += int(number) * {"h": 3600, "m": 60, "s": 1}[sign]
             number = ""
     return total // DURATION_STEP_S
-
-
-_REFUSALS = (ForbiddenError, InvalidError, SpecTooLargeError, NameTakenError)
 
 
 def _note_refusal(

@@ -15,14 +15,16 @@ class Observed:
     Attributes:
         children: Its pods, Deployments and StatefulSets, whoever owns them.
         news: What its coordinator told last.
-        code: Content by name of the files that travel with it; only looked up before it starts.
+        base_due: What is made once, and not watched, may be missing.
+        code: Content by name of the files that travel with it; None: not looked up, or not there.
         code_problem: Why there is no code.
         node_ready: Whether a node is ready; None: not known.
     """
 
     children: Sequence[Json] = ()
     news: News = NOTHING
-    code: Mapping[str, bytes] = field(default_factory=dict)
+    base_due: bool = False
+    code: Mapping[str, bytes] | None = None
     code_problem: str = ""
     node_ready: Callable[[str], bool | None] = lambda _: None
 

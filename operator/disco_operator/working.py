@@ -116,15 +116,13 @@ def _current_replicas(job: DiscoJob, observed: Observed) -> dict[str, int]:
 def _note_planned(
     job: DiscoJob, status: Json, progress: coordinator_pb2.JobProgress, now: datetime
 ) -> list[Announcement]:
-    message = plan_of(progress)
+    message = plan_of(job, progress)
     if not message:
         return []
-    if unknown := unknown_stages(job, progress):
-        message = f"{message}; {unknown}"
     said = _first(status, Condition.PLANNED, "Planned", message, kind="Normal")
     if said:
         note(job, status, Condition.PLANNED, True, "Planned", message, now)
-        if unknown:
+        if unknown := unknown_stages(job, progress):
             said.append(Announcement(kind="Warning", reason="UnknownStage", message=unknown))
     return said
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -34,6 +34,15 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         ' the service "ready" is SERVING once the process does its work (default: nowhere)',
     )
     parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+
+
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield what really went wrong: the errors in a group of groups, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves_of(inner)
+    else:
+        yield error
 
 
 def write_ready(path: Path | None, port: int) -> None:

@@ -13,7 +13,7 @@ SHARE_OF_STORAGE = 0.95
 def services_of(job: DiscoJob) -> int:
     """Return how many partition services a job has."""
     assert job.spec is not None
-    return job.spec.partition_service.replicas or 1
+    return job.spec.partition_service.replicas
 
 
 def keeps_volumes(job: DiscoJob) -> bool:

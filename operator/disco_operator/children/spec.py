@@ -8,7 +8,6 @@ import base64
 import io
 import zipfile
 from collections.abc import Mapping
-from typing import Any
 
 from disco.manifest import Spec
 from disco.packing import LOADER
@@ -91,17 +90,7 @@ def settings_of(spec: Spec) -> JobSettings:
     The deadline is not among them: it may change while the job runs, and time in suspension does
     not count, so the operator sees to it.
     """
-    exclusion = spec.retries.exclusion
-    asked: dict[str, Any] = {
-        "max_attempts": spec.retries.max_attempts,
-        "max_consecutive_losses": spec.retries.max_consecutive_losses,
-        "exclude_after_failures": exclusion and exclusion.after_failures,
-        "task_timeout_s": spec.task_timeout,
-        "memory_limit_bytes": spec.memory_limit,
-        "sort_memory_bytes": spec.sort_memory,
-        "split_size_bytes": spec.split_size,
-    }
-    return JobSettings(**{name: value for name, value in asked.items() if value is not None})
+    return JobSettings(**spec.engine_settings())
 
 
 def inline_files(spec: Spec) -> Mapping[str, bytes]:

@@ -322,6 +322,23 @@ async def test_a_spec_too_large_to_be_kept_is_refused_with_the_reason(world: Wor
     assert body["spec"] == {}
 
 
+async def test_a_retry_needs_no_config_map_that_was_packed_before(world: World, build: Any) -> None:
+    """The code was packed at the start; without its Service the second run is found by nobody."""
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"wc.py": "x = 1"}}
+    world.cluster.add({**config, "metadata": {"namespace": "ns", "name": "code"}})
+    code = {"configMap": {"name": "code"}}
+    world.submit(code=code)
+    await world.look()
+    world.told.news = News(progress=build.progress((0, 0, 9), phase="FAILED", message="broke"))
+    await world.look()
+    await world.look()
+    world.cluster.remove(Kind.CONFIGMAP, "ns", "code")
+    world.told.news = NOTHING
+    world.submit(code=code, retry=1)
+    await world.look()
+    assert world.cluster.names(Kind.SERVICE) == ("j-coordinator", "j-ps")
+
+
 async def test_a_bug_over_one_job_is_told_in_its_status(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

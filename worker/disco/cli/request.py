@@ -136,18 +136,10 @@ def fields_of(manifest: "Manifest") -> dict[str, Any]:
         "output": spec.output and _absolute(spec.output.url, directory),
         "format": spec.output and spec.output.format,
     }
-    settings = {
-        "max_attempts": spec.retries.max_attempts,
-        "max_consecutive_losses": spec.retries.max_consecutive_losses,
-        "exclude_after_failures": spec.retries.exclusion and spec.retries.exclusion.after_failures,
-        "task_timeout_s": spec.task_timeout,
-        "deadline_s": spec.active_deadline_seconds,
-        "memory_limit_bytes": spec.memory_limit,
-        "sort_memory_bytes": spec.sort_memory,
-        "split_size_bytes": spec.split_size,
-    }
     fields["jobargs"] = {name: value for name, value in jobargs.items() if value is not None}
-    fields["settings"] = {name: value for name, value in settings.items() if value is not None}
+    fields["settings"] = spec.engine_settings()
+    if spec.active_deadline_seconds is not None:
+        fields["settings"]["deadline_s"] = spec.active_deadline_seconds
     engine = {
         "workers": spec.workers.replicas or spec.workers.max,
         "slots": spec.workers.slots,

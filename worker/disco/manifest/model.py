@@ -4,7 +4,7 @@ Only shapes and types; ``disco.manifest.parsing`` words the errors. The custom r
 is generated from here: the docstrings of the fields are what ``kubectl explain`` shows.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -368,6 +368,23 @@ class Spec(Model):
                 {"module": module},
             )
         return self
+
+    def engine_settings(self) -> dict[str, Any]:
+        """Return what the spec asks for of the fields of ``JobSettings``, without a deadline.
+
+        Who sees to the deadline, and from when it counts, differs between a laptop and a cluster.
+        """
+        exclusion = self.retries.exclusion
+        asked = {
+            "max_attempts": self.retries.max_attempts,
+            "max_consecutive_losses": self.retries.max_consecutive_losses,
+            "exclude_after_failures": exclusion and exclusion.after_failures,
+            "task_timeout_s": self.task_timeout,
+            "memory_limit_bytes": self.memory_limit,
+            "sort_memory_bytes": self.sort_memory,
+            "split_size_bytes": self.split_size,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 class Metadata(Model):

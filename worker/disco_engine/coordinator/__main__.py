@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -20,6 +20,7 @@ from disco_engine.process import (
     EXIT_FENCED,
     EXIT_PORT_TAKEN,
     add_common_arguments,
+    leaves_of,
     stop_requested,
     write_ready,
 )
@@ -160,7 +161,7 @@ async def _run(options: argparse.Namespace, token: str) -> None:
 
 
 def _explain(error: Exception) -> int:
-    for leaf in _leaves(error):
+    for leaf in leaves_of(error):
         if isinstance(leaf, FencedError):
             log.error("this coordinator has been replaced", extra={"reason": str(leaf)})
             return EXIT_FENCED
@@ -172,14 +173,6 @@ def _explain(error: Exception) -> int:
             return EXIT_FAILED
     log.error("the coordinator has a bug and must end", exc_info=error)
     return EXIT_FAILED
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def decide(job: DiscoJob, observed: Observed, now: datetime) -> Decision:
     """Return what is to be done about *job* now."""
     status = {**job.status, "observedGeneration": job.generation}
     if job.finished:
-        if endings.retry_wanted(job):
+        if endings.retry_wanted(job) and not endings.still_leaving(job, observed):
             return _start(job, endings.reopened(job, status), observed, now, again=True)
         return endings.over(job, status, observed, now)
     if job.spec is None:

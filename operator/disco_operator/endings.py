@@ -120,7 +120,8 @@ def over(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
     if _expired(job, status, now):
         return Decision(status=status, delete_job=True)
     said: tuple[Announcement, ...] = ()
-    if job.spec is not None and job.spec.retry > status.get("observedRetry", 0):
+    waiting = retry_wanted(job)  # for the pods of the run before
+    if job.spec is not None and job.spec.retry > status.get("observedRetry", 0) and not waiting:
         status["observedRetry"] = job.spec.retry
         message = f"the job has {status['phase'].lower()}: only failed jobs can be retried"
         said = (Announcement(kind="Warning", reason="RetryIgnored", message=message),)
@@ -133,7 +134,20 @@ def over(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
         wanted=wanted,
         lost_pods=lost_pods(observed, now),
         announcements=said,
-        again_in_s=_next_look(job, status, now),
+        again_in_s=LET_GO_S if waiting else _next_look(job, status, now),
+    )
+
+
+def still_leaving(job: DiscoJob, observed: Observed) -> bool:
+    """Return whether pods of a run that has ended are still there.
+
+    Its coordinator would tell the operator that the job has failed, and workers that have just
+    come that they may rest: under its Service it cannot be told from its successor.
+    """
+    stays = None if job.spec is None or job.spec.output else names.Role.PARTITION_SERVICE
+    return any(
+        child["kind"] == "Pod" and child["metadata"]["labels"].get(names.ROLE_LABEL) != stays
+        for child in observed.children
     )
 
 
@@ -141,11 +155,12 @@ def left_children(job: DiscoJob, status: Json, now: datetime) -> Wanted:
     """Return what stays of a job that has ended.
 
     Partition services stay while they hold results, and for a while after a failure, so that a
-    retry runs what is missing only.
+    retry runs what is missing only. Of a job with an output nothing stays: what its tasks wrote
+    there is removed when it fails, and only planning it anew prepares the output again.
     """
-    if job.spec is None:
+    if job.spec is None or job.spec.output is not None:
         return Wanted()
-    if status["phase"] == Phase.SUCCEEDED and job.spec.output is None:
+    if status["phase"] == Phase.SUCCEEDED:
         return Wanted(base=True, services=services_of(job))
     if status["phase"] == Phase.FAILED and now < _kept_until(job, status):
         return Wanted(base=True, services=services_of(job))
@@ -195,7 +210,7 @@ def _expired(job: DiscoJob, status: Json, now: datetime) -> bool:
 
 def _next_look(job: DiscoJob, status: Json, now: datetime) -> float | None:
     moments = [_expires(job, status)]
-    if status["phase"] == Phase.FAILED and job.spec is not None:
+    if status["phase"] == Phase.FAILED and job.spec is not None and job.spec.output is None:
         moments.append(_kept_until(job, status))
     ahead = [(moment - now).total_seconds() for moment in moments if moment and moment > now]
     return max(min(ahead), 0.5) if ahead else None

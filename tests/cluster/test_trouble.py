@@ -91,6 +91,7 @@ def test_a_task_that_needs_more_memory_than_its_pod_has_fails_with_the_reason(
 
     assert "memory limit" in failed["message"]
     assert "raise spec.workers.resources.limits.memory" in failed["message"]
+    assert any("1.5 times as much, once" in event["note"] for event in job.events())
 
 
 def test_code_that_does_not_exist_is_named(namespace: Namespace, shared_volume: Volume) -> None:

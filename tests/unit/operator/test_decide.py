@@ -134,6 +134,27 @@ def test_retry_runs_a_failed_job_again_with_new_pods(story: Story, build: Build)
     assert story.condition("Succeeded") == ("True", "Succeeded")
 
 
+def test_a_retry_waits_until_the_pods_of_the_run_before_are_gone(
+    story: Story, build: Build
+) -> None:
+    """Its coordinator, on its way out, was taken for the new one: the retry failed at once."""
+    story.running()
+    story.hears(build.progress((0, 0, 9), phase="FAILED", message="it broke")).look()
+    story.pods = [
+        build.pod("j-coordinator-a", "coordinator"),
+        build.pod("j-ps-0", "partition-service"),
+    ]
+    story.hears(None).set(retry=1)
+    assert story.look().again_in_s == 1
+    assert story.status["phase"] == "Failed"
+    assert story.workloads.keys() == {"j-ps"}
+    assert "RetryIgnored" not in story.said
+    story.pods = story.pods[1:]
+    story.look()
+    assert story.status["phase"] == "Pending"
+    assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
+
+
 def test_retry_of_a_job_that_succeeded_is_ignored_once_with_a_word(
     story: Story, build: Build
 ) -> None:

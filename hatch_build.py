@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from google.api import http_pb2
 from grpc_tools import protoc
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
@@ -25,11 +26,13 @@ class ProtoBuildHook(BuildHookInterface[Any]):
         """
         source, target = Path(self.root, "proto"), Path(self.root, "worker")
         builtin = Path(protoc.__file__).parent / "_proto"  # google/protobuf/*.proto
+        common = Path(http_pb2.__file__).parent.parent.parent  # google/api/*.proto
         status = protoc.main(
             [
                 "protoc",
                 f"-I{source}",
                 f"-I{builtin}",
+                f"-I{common}",
                 f"--python_out={target}",
                 f"--grpc_python_out={target}",
                 f"--mypy_out=quiet:{target}",

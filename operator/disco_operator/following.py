@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 
 from disco.v1 import coordinator_pb2, coordinator_pb2_grpc
+from disco_engine.rpc import Line
 from disco_operator.model import DiscoJob, JobKey
 
 log = logging.getLogger(__name__)
@@ -33,14 +34,6 @@ _OVER = frozenset(
         coordinator_pb2.JOB_PHASE_CANCELLED,
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A connection to a coordinator, and what each call on it must carry."""
-
-    channel: grpc.aio.Channel
-    metadata: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from disco_engine.rpc import aio_channel, credentials_of
+from disco_engine.rpc import Line, aio_channel, credentials_of
 from disco_operator.api import Api
 from disco_operator.cache import Cache
 from disco_operator.cluster import ForbiddenError, Kind, UnavailableError
 from disco_operator.doors import Doors
-from disco_operator.following import Following, Line
+from disco_operator.following import Following
 from disco_operator.health import Signs
 from disco_operator.identity import Identities, master_key
 from disco_operator.kube import KubeCluster

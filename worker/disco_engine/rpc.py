@@ -154,6 +154,14 @@ def aio_channel(address: str, *, identity: TlsIdentity | None = None) -> grpc.ai
     return grpc.aio.secure_channel(address, identity.for_channels(), options=_TLS_OPTIONS)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A connection to a process of a job, and what each call on it must carry."""
+
+    channel: grpc.aio.Channel
+    metadata: tuple[tuple[str, str], ...]
+
+
 def sync_channel(address: str, *, identity: TlsIdentity | None = None) -> grpc.Channel:
     """Return a blocking channel to ``host:port``, for programs without an event loop.
 

@@ -8,8 +8,8 @@ import grpc.aio
 import pytest
 
 from disco.v1 import coordinator_pb2, coordinator_pb2_grpc
-from disco_engine.rpc import aio_channel, aio_server, credentials_of, listen
-from disco_operator.following import Following, Line
+from disco_engine.rpc import Line, aio_channel, aio_server, credentials_of, listen
+from disco_operator.following import Following
 from disco_operator.model import JobKey
 
 TOKEN = "t0ken"

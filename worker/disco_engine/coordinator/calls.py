@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
-from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -23,7 +22,6 @@ _AttachCall: TypeAlias = (
 CALL_DEADLINE_S = 5.0
 PLAN_DEADLINE_S = 30.0  # up to 64 MiB, flushed to disk
 
-_THIS_PROCESS = uuid4().hex  # tells apart coordinators that chose the same epoch
 _FENCED = frozenset({grpc.StatusCode.FAILED_PRECONDITION})
 _HOPELESS = frozenset(
     {
@@ -64,11 +62,19 @@ class PartitionCalls:
     """
 
     def __init__(
-        self, service: ServiceId, address: str, *, job_uid: str, token: str, deadline_s: float
+        self,
+        service: ServiceId,
+        address: str,
+        *,
+        job_uid: str,
+        token: str,
+        deadline_s: float,
+        caller: str,
     ) -> None:
         self.service = service
         self.address = address
         self._job_uid = job_uid
+        self._caller = caller  # tells apart coordinators that chose the same epoch
         self._credentials = credentials_of(token)
         self._deadline_s = min(deadline_s, CALL_DEADLINE_S)
         self._connect()
@@ -161,7 +167,7 @@ class PartitionCalls:
 
     def _attach(self, *, epoch: int) -> _AttachCall:
         request = partition_pb2.AttachRequest(
-            job_uid=self._job_uid, epoch=epoch, coordinator=_THIS_PROCESS
+            job_uid=self._job_uid, epoch=epoch, coordinator=self._caller
         )
         return self._stub.Attach(request, metadata=self._credentials)
 

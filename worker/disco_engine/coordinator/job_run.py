@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
@@ -100,7 +99,7 @@ async def run_job(
             epoch=epoch,
             has_output=spec.HasField("output"),
             services=services.keys(),
-            now=time.monotonic(),
+            now=asyncio.get_running_loop().time(),
         )
         parts = _Parts(spec, epoch, settings, machine, workers=workers, services=links)
         if lobby.hurry.is_set():
@@ -136,6 +135,7 @@ class _Parts:
         self._epoch = epoch
         self._services = services
         self._lease_s = settings.worker_lease_s
+        self._clock = asyncio.get_running_loop().time
         journal = Journal()
         self._farewell = Farewell(workers)
         self._driver = Driver(machine, workers=workers, services=services, journal=journal)
@@ -148,7 +148,7 @@ class _Parts:
             welcome=coordinator_pb2.Welcome(
                 epoch=epoch, job=spec, heartbeat_s=settings.worker_lease_s / 3
             ),
-            clock=time.monotonic,
+            clock=self._clock,
         )
         self._progress = Progress(
             job_uid=spec.uid,
@@ -158,7 +158,7 @@ class _Parts:
             journal=journal,
             workers=workers,
             addresses=services.addresses,
-            clock=time.monotonic,
+            clock=self._clock,
         )
         self.desks = Desks(driver=self._driver, hearing=self._hearing, progress=self._progress)
 
@@ -178,11 +178,11 @@ class _Parts:
                 task.cancel()
 
     async def _tick(self) -> None:
-        last = time.monotonic()
+        last = self._clock()
         held_back = False
         while True:
             await asyncio.sleep(TICK_S)
-            now = time.monotonic()
+            now = self._clock()
             held_back = now - last >= LATE_TICK_S and not held_back
             if not held_back:
                 self._hearing.expire(now - self._lease_s)

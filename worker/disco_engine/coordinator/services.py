@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from uuid import uuid4
 
 from disco.v1 import coordinator_pb2
 from disco_engine.coordinator.calls import PartitionCalls
@@ -29,9 +30,17 @@ class Services:
             for service, address in addresses.items()
         }
         self._lease_s = lease_s
+        caller = uuid4().hex
         self._links = {
             service: ServiceLink(
-                PartitionCalls(service, address, job_uid=job_uid, token=token, deadline_s=lease_s),
+                PartitionCalls(
+                    service,
+                    address,
+                    job_uid=job_uid,
+                    token=token,
+                    deadline_s=lease_s,
+                    caller=caller,
+                ),
                 lease_s=lease_s,
             )
             for service, address in addresses.items()

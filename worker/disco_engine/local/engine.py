@@ -27,10 +27,12 @@ from disco_engine.rpc import TOKEN_VARIABLE
 
 log = logging.getLogger(__name__)
 
-_SLOTS_PER_CORE = 32  # more would start for minutes, and then only slow each other down
+MOST_SLOTS = 32 * max(2, os.cpu_count() or 1)
+"""Of all workers of a job: more would start for minutes, and then only slow each other down."""
 _CANCEL_PATIENCE_S = 5.0
 _FINISH_PATIENCE_S = 10.0  # for workers that the coordinator has told to finish
 _OVER_PATIENCE_S = 2.0
+_DRAIN_PATIENCE_S = 30.0  # for workers that are not needed: longer than they give themselves
 
 
 class LocalEngine:
@@ -66,20 +68,15 @@ class LocalEngine:
         run_dir: Path | None = None,
         keep_logs: bool = False,
     ) -> None:
-        numbers = {"workers": workers, "slots": slots, "partition_services": partition_services}
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{name} is {number}: a local run needs at least 1")
-        most = _SLOTS_PER_CORE * max(2, os.cpu_count() or 1)
-        if max(workers * slots, partition_services) > most:
-            raise ValueError(
-                f"workers x slots is {workers * slots}, and partition services are"
-                f" {partition_services}: this machine takes at most {most} of either"
-            )
+        _check_numbers(workers, slots, partition_services)
         self._owner = os.getpid()
         self._spec = spec
-        self._workers = workers
+        self._hiring = threading.Lock()  # guards the next three
+        self._staff = [_worker_name(number) for number in range(workers)]
+        self._hired = workers
+        self._hires = True
         self._slots = slots
+        self._services = partition_services
         self._token = session_token() if token is None else token
         self._keep_logs = keep_logs
         self._board = ProgressBoard()
@@ -156,6 +153,36 @@ class LocalEngine:
         if not self._client.cancel(reason, _CANCEL_PATIENCE_S):
             self._fail("the coordinator could not be asked to cancel the job")
 
+    def scale(self, workers: int) -> None:
+        """Have so many worker processes, and return when those that are too many are gone.
+
+        New ones are started at once. Those that are too many, the youngest, take no more tasks,
+        finish what they run or hand it back after 15 s, which counts neither as a failure nor as
+        an attempt, and are not started again. Nothing happens once the job is over.
+
+        Args:
+            workers: At least 1.
+
+        Raises:
+            ValueError: The number is less than 1, or more than this machine can take.
+            OSError: A process cannot be started; those that could be, are there.
+        """
+        _check_numbers(workers, self._slots, self._services)
+        with self._hiring:
+            surplus = self._staff[workers:] if self._hires else []
+            del self._staff[workers:]
+            while self._hires and len(self._staff) < workers:
+                child = self._worker_spec(self._hired)
+                self._supervisor.start(child)
+                self._hired += 1  # never the id of another: that one may still be at work
+                self._staff.append(child.id)
+        self._supervisor.dismiss(surplus, grace_s=_DRAIN_PATIENCE_S)
+
+    @property
+    def workers(self) -> int:
+        """Worker processes that are there or about to be, those that are too many included."""
+        return sum(child.role is Role.WORKER for child in self._supervisor.children())
+
     def results(self) -> list[coordinator_pb2.ResultPart]:
         """Return where the result's parts are, in order; they can be read until ``close``.
 
@@ -183,6 +210,7 @@ class LocalEngine:
     def kill(self) -> None:
         """End all processes at once, without asking them, and remove all files."""
         self._board.fail(EngineError("the local engine was told to end at once"))
+        self._hire_no_more()
         self._supervisor.kill()
         self._release()
 
@@ -240,16 +268,19 @@ class LocalEngine:
             *("--job-file", job_file, *known),
             *("--host", coordinator.host, "--port", coordinator.port),
         )
-        for index in range(self._workers):
-            name = f"worker-{index}"
-            yield self._child_spec(
-                name,
-                Role.WORKER,
-                "disco_engine.worker",
-                *("--coordinator", coordinator.address, "--worker-id", name),
-                *("--node", self._node(index), "--slots", self._slots),
-                *("--scratch-dir", self._directory.sub(f"scratch/{name}")),
-            )
+        for number in range(self._hired):
+            yield self._worker_spec(number)
+
+    def _worker_spec(self, number: int) -> ChildSpec:
+        name = _worker_name(number)
+        return self._child_spec(
+            name,
+            Role.WORKER,
+            "disco_engine.worker",
+            *("--coordinator", self._ports[0].address, "--worker-id", name),
+            *("--node", self._node(number), "--slots", self._slots),
+            *("--scratch-dir", self._directory.sub(f"scratch/{name}")),
+        )
 
     def _child_spec(self, name: str, role: Role, module: str, *flags: object) -> ChildSpec:
         ready_file = self._directory.sub("ready") / name
@@ -259,7 +290,11 @@ class LocalEngine:
         return ChildSpec(id=name, role=role, command=command, ready_file=ready_file)
 
     def _node(self, index: int) -> str:
-        return f"node-{index % (len(self._ports) - 1)}"
+        return f"node-{index % self._services}"
+
+    def _hire_no_more(self) -> None:
+        with self._hiring:
+            self._hires = False
 
     def _child_ended(self, ended: ChildEnded) -> bool:
         """Say whether to start a child again, and tell those who watch."""
@@ -298,6 +333,7 @@ class LocalEngine:
 
     def _reduce(self) -> None:
         """End the processes that do not hold results."""
+        self._hire_no_more()
         told = self._board.error is None  # the coordinator has told the workers to finish
         self._supervisor.stop(Role.WORKER, patience_s=_FINISH_PATIENCE_S if told else 0.0)
         self._supervisor.stop(Role.COORDINATOR, patience_s=0.0)
@@ -341,3 +377,19 @@ class LocalEngine:
             port.release()
         self._directory.remove(keep_logs=self._keep_logs)
         atexit.unregister(self.close)
+
+
+def _worker_name(number: int) -> str:
+    return f"worker-{number}"
+
+
+def _check_numbers(workers: int, slots: int, services: int) -> None:
+    numbers = {"workers": workers, "slots": slots, "partition_services": services}
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} is {number}: a local run needs at least 1")
+    if max(workers * slots, services) > MOST_SLOTS:
+        raise ValueError(
+            f"workers x slots is {workers * slots}, and partition services are {services}: this"
+            f" machine takes at most {MOST_SLOTS} of either"
+        )

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -105,6 +105,7 @@ class Supervisor:
         self._environment = dict(environment)
         self._inherited_fd = inherited_fd
         self._on_end = on_end
+        self._known = threading.Lock()  # guards _keepers
         self._keepers: list[_Keeper] = []
 
     def start(self, spec: ChildSpec) -> None:
@@ -121,11 +122,26 @@ class Supervisor:
             self._on_end,
         )
         keeper.launch()
-        self._keepers.append(keeper)
+        with self._known:
+            self._keepers.append(keeper)
 
     def children(self) -> list[ChildStatus]:
-        """Return all children that were ever started, in that order."""
-        return [keeper.status() for keeper in self._keepers]
+        """Return all children but those that were dismissed and are gone, in order of start."""
+        return [keeper.status() for keeper in self._all()]
+
+    def dismiss(self, ids: Collection[str], *, grace_s: float) -> None:
+        """Ask some children to end, and forget them when they are gone, which this waits for.
+
+        Args:
+            ids: Which.
+            grace_s: How long to wait after SIGTERM, before SIGKILL.
+        """
+        keepers = [keeper for keeper in self._all() if keeper.spec.id in ids]
+        for keeper in keepers:
+            keeper.retire()
+        self._end(keepers, grace_s)
+        with self._known:
+            self._keepers = [keeper for keeper in self._keepers if keeper not in keepers]
 
     def stop(self, role: Role, *, patience_s: float, grace_s: float = 5.0) -> None:
         """End all children of one role and return when they are gone.
@@ -135,20 +151,28 @@ class Supervisor:
             patience_s: How long to let them end by themselves, before SIGTERM.
             grace_s: How long to wait after SIGTERM, before SIGKILL.
         """
-        keepers = [keeper for keeper in self._keepers if keeper.spec.role is role]
+        keepers = [keeper for keeper in self._all() if keeper.spec.role is role]
         for keeper in keepers:
             keeper.retire()
         _join(keepers, patience_s)
+        self._end(keepers, grace_s)
+
+    def kill(self) -> None:
+        """End all children at once, without asking them."""
+        keepers = self._all()
+        for keeper in keepers:
+            keeper.retire()
+        self._kill(keepers)
+
+    def _all(self) -> list["_Keeper"]:
+        with self._known:
+            return list(self._keepers)
+
+    def _end(self, keepers: Sequence["_Keeper"], grace_s: float) -> None:
         for keeper in keepers:
             keeper.signal(signal.SIGTERM)
         _join(keepers, grace_s)
         self._kill(keepers)
-
-    def kill(self) -> None:
-        """End all children at once, without asking them."""
-        for keeper in self._keepers:
-            keeper.retire()
-        self._kill(self._keepers)
 
     def _kill(self, keepers: Sequence["_Keeper"]) -> None:
         for keeper in keepers:

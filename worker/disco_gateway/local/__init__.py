@@ -1,0 +1,1 @@
+"""The backend that runs jobs on this machine, without Kubernetes: what ``disco serve`` starts."""

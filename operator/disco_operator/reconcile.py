@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Protocol
 
+from disco.manifest.message import inline_files
 from disco_operator.cache import Cache
 from disco_operator.changes import base_children, changes_to
-from disco_operator.children.spec import SpecTooLargeError, inline_files
+from disco_operator.children.spec import SpecTooLargeError
 from disco_operator.cluster import (
     Cluster,
     ClusterError,

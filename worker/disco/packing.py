@@ -26,11 +26,9 @@ from typing import Any
 import cloudpickle
 
 from disco.error import DiscoError
-from disco.payload import Header, join_payload
+from disco.payload import LOADER, Header, join_payload
 from disco.sources import ModuleFiles, is_installed, looks_secret
 from disco.v1 import job_pb2
-
-LOADER = "disco.program:load"
 
 
 def pack_job(

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+LOADER = "disco.program:load"
+"""What turns such a payload into a program: ``JobCode.loader`` of every Disco job."""
+
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 

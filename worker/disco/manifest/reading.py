@@ -58,14 +58,19 @@ def read_manifest(path: Path) -> Manifest:
             tuple(f"{path}:{line}: {message}" for line, message in sorted(problems))
         )
     spec = document.value["spec"]
-    return Manifest(path=path, job=parsed, cluster_only=tuple(_cluster_only(spec)))
+    return Manifest(path=path, job=parsed, cluster_only=tuple(cluster_only(spec)))
 
 
-def _cluster_only(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields of *spec* that say nothing to a local run."""
+def cluster_only(spec: Mapping[str, Any], *, heeded: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the fields of *spec* that say nothing to a local run, as paths ("spec.image").
+
+    Args:
+        spec: As it stands in the manifest.
+        heeded: Fields that whoever asks acts on, unlike ``disco run``.
+    """
     partly = {"workers": _LOCAL_WORKERS, "partitionService": _LOCAL_SERVICE}
     for name, value in spec.items():
-        if name not in _LOCAL:
+        if name not in _LOCAL | heeded:
             yield f"spec.{name}"
         elif name in partly and isinstance(value, dict):
             yield from (f"spec.{name}.{field}" for field in value if field not in partly[name])

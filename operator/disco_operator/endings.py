@@ -107,6 +107,7 @@ def finish(
     return Decision(
         status=status,
         wanted=left_children(job, status, now),
+        keep_events=progress is not None,
         announcements=(*events_of(observed.news.events), said),
         again_in_s=LET_GO_S,
         # Whoever takes over in between would find a job that runs and has no children, and run it

@@ -12,28 +12,19 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-import grpc
 import grpc.aio
 
-from disco.v1 import coordinator_pb2, coordinator_pb2_grpc
+from disco.v1 import coordinator_pb2
 from disco_engine.rpc import Line
 from disco_operator.model import DiscoJob, JobKey
+from disco_operator.stream import Stream, all_events
 
 log = logging.getLogger(__name__)
 
-RETRY_S = (0.5, 1.0, 2.0, 5.0)
-CANCEL_DEADLINE_S = 3.0
 MAX_EVENTS = 100
+ALL_EVENTS_DEADLINE_S = 3.0
 JOBS_PER_SECOND = 50
 """Progress alone makes at most about so many jobs a second be looked at, however many run."""
-
-_OVER = frozenset(
-    {
-        coordinator_pb2.JOB_PHASE_SUCCEEDED,
-        coordinator_pb2.JOB_PHASE_FAILED,
-        coordinator_pb2.JOB_PHASE_CANCELLED,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +50,12 @@ NOTHING = News()
 @dataclass(slots=True, kw_only=True)
 class _Follower:
     key: JobKey
-    line: Line
-    stub: "coordinator_pb2_grpc.CoordinatorAsyncStub"
+    stream: Stream
     task: asyncio.Task[None] | None = None
-    progress: coordinator_pb2.JobProgress | None = None
+    heard: coordinator_pb2.JobProgress | None = None
     events: deque[coordinator_pb2.JobEvent] = field(
         default_factory=lambda: deque(maxlen=MAX_EVENTS)
     )
-    epoch: int = 0
-    last_event: int = 0
-    broken_at: float | None
-    problem: str = ""
     told_at: float = 0.0
 
 
@@ -115,17 +101,16 @@ class Following:
         if job.uid in self._followers:
             return
         heard = job.status.get("coordinator", {})
-        line = self._connect(job)
-        follower = _Follower(
-            key=job.key,
-            line=line,
-            stub=coordinator_pb2_grpc.CoordinatorStub(line.channel),
+        stream = Stream(
+            self._connect(job),
+            on_reply=lambda reply, was_broken: self._hear(follower, reply, was_broken),
+            on_break=lambda: self._on_news(follower.key),
             epoch=heard.get("epoch", 0),
             last_event=heard.get("lastEvent", 0),
-            broken_at=_now(),
         )
+        follower = _Follower(key=job.key, stream=stream)
         self._followers[job.uid] = follower
-        follower.task = self._tasks.create_task(self._listen(follower), name=f"follow {job.key}")
+        follower.task = self._tasks.create_task(stream.listen(), name=f"follow {job.key}")
 
     def forget(self, uid: str) -> None:
         """Follow a job's coordinator no longer."""
@@ -145,12 +130,12 @@ class Following:
             return NOTHING
         events = tuple(follower.events)
         follower.events.clear()
-        silent_s = 0.0 if follower.broken_at is None else _now() - follower.broken_at
+        stream = follower.stream
         return News(
-            progress=follower.progress,
+            progress=stream.progress,
             events=events,
-            silent_s=silent_s,
-            problem=follower.problem,
+            silent_s=stream.silent_s,
+            problem=stream.problem,
         )
 
     async def cancel(self, uid: str, reason: str) -> bool:
@@ -158,11 +143,8 @@ class Following:
         follower = self._followers.get(uid)
         if follower is None:
             return False
-        request = coordinator_pb2.CancelRequest(reason=reason)
         try:
-            await follower.stub.Cancel(
-                request, metadata=follower.line.metadata, timeout=CANCEL_DEADLINE_S
-            )
+            await follower.stream.cancel(reason)
         except grpc.aio.AioRpcError as error:
             log.info(
                 "coordinator cannot be asked to cancel",
@@ -171,53 +153,25 @@ class Following:
             return False
         return True
 
-    async def _listen(self, follower: _Follower) -> None:
-        """Read one coordinator's stream, again and again, until the job is over."""
-        failures = 0
+    async def all_events(self, job: DiscoJob) -> coordinator_pb2.WatchReply | None:
+        """Return all events that a job's coordinator keeps; None: it cannot be asked now."""
         try:
-            while not (follower.progress and follower.progress.phase in _OVER):
-                problem = await self._read(follower)
-                if follower.broken_at is None:  # it was open: that is news
-                    failures = 0
-                    follower.broken_at = _now()
-                    self._on_news(follower.key)
-                follower.problem = problem
-                await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
-                failures += 1
-        finally:
-            await follower.line.channel.close()
-
-    async def _read(self, follower: _Follower) -> str:
-        """Read one stream to its end and return why it ended."""
-        request = coordinator_pb2.WatchRequest(after_event=follower.last_event)
-        call = follower.stub.Watch(request, metadata=follower.line.metadata)
-        try:
-            async for reply in call:
-                if not self._hear(follower, reply):
-                    return "another coordinator has taken over"
+            return await all_events(self._connect(job), timeout_s=ALL_EVENTS_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
-            return f"{error.code().name}: {error.details()}"
-        finally:
-            call.cancel()
-        return "the coordinator ended the stream"
+            log.info(
+                "coordinator cannot be asked for its events",
+                extra={"job": str(job.key), "reason": f"{error.code().name}: {error.details()}"},
+            )
+            return None
 
-    def _hear(self, follower: _Follower, reply: coordinator_pb2.WatchReply) -> bool:
-        """Take a reply; return False if it must be asked for again: events count from 1 again."""
-        progress, before = reply.progress, follower.progress
-        was_broken = follower.broken_at is not None
-        follower.broken_at, follower.problem = None, ""
-        if progress.epoch and progress.epoch != follower.epoch:
-            known, follower.epoch = follower.epoch, progress.epoch
-            if known and follower.last_event:
-                follower.last_event = 0
-                return False
-        follower.progress = progress
+    def _hear(
+        self, follower: _Follower, reply: coordinator_pb2.WatchReply, was_broken: bool
+    ) -> None:
+        before, follower.heard = follower.heard, reply.progress
         follower.events.extend(reply.events)
-        follower.last_event = max(follower.last_event, progress.last_event)
-        if before is None or was_broken or _turned(before, progress) or self._due(follower):
+        if before is None or was_broken or _turned(before, reply.progress) or self._due(follower):
             follower.told_at = _now()
             self._on_news(follower.key)
-        return True
 
     def _due(self, follower: _Follower) -> bool:
         interval_s = max(1.0, len(self._followers) / JOBS_PER_SECOND)

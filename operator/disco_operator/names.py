@@ -18,6 +18,9 @@ APPLIED_ANNOTATION = f"{GROUP}/applied"
 RUN_ANNOTATION = f"{GROUP}/run"
 """How often the job had been started again when a pod was made."""
 
+CODE_KEY = "code.pb"
+"""Where submitted code is in its Secrets."""
+
 COORDINATOR_PORT = 7071
 PARTITION_PORT = 7072
 HEALTH_PORT = 7080
@@ -48,6 +51,21 @@ def identity_secret(job: DiscoJob) -> str:
 def spec_config_map(job: DiscoJob) -> str:
     """Return the name of the ConfigMap with what the coordinator is started with."""
     return f"{job.key.name}-spec-{job.uid[:8]}"
+
+
+def events_config_map(key: JobKey, uid: str) -> str:
+    """Return the name of the ConfigMap with what was heard of a job that has ended."""
+    return f"{key.name}-events-{uid[:8]}"
+
+
+def code_secret(name: str, index: int) -> str:
+    """Return the name of one of the Secrets with submitted code; *name* is that of the first."""
+    return f"{name}-{index}" if index else name
+
+
+def code_file(index: int) -> str:
+    """Return how a piece of submitted code is called in the coordinator's pod."""
+    return f"{CODE_KEY}.{index}" if index else CODE_KEY
 
 
 def coordinator(key: JobKey) -> str:

@@ -28,6 +28,7 @@ from disco_operator.conditions import Condition, Phase, condition_of, headline, 
 from disco_operator.decide import decide
 from disco_operator.endings import retry_wanted
 from disco_operator.following import Following, News
+from disco_operator.keeping import Keeper
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
 from disco_operator.notes import duration_of, note
 from disco_operator.wanted import Announcement, Decision, Observed
@@ -95,6 +96,7 @@ class Reconciler:
         self._cluster = cluster
         self._cache = cache
         self._following = following
+        self._keeper = Keeper(cluster, following)
         self._identities = identities
         self._measures = measures
         self._operator = operator
@@ -196,6 +198,8 @@ class Reconciler:
         status, said = dict(decision.status), list(decision.announcements)
         again_in_s = decision.again_in_s
         written = False
+        if decision.keep_events:  # before the status says that it is over: nobody would again
+            said += await self._keeper.keep(job, run=status.get("runs", 0))
         if decision.status_first:
             if not await self._write(job, status, now):
                 return None

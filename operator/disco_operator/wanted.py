@@ -66,6 +66,7 @@ class Decision:
         cancel: Why the coordinator is to end the job; empty: it is not.
         delete_job: The job's time is over.
         lost_pods: Names and uids of pods that nobody else will ever remove: they are on lost nodes.
+        keep_events: What the coordinator has told is to be kept first: it will go.
         announcements: To be posted once the status is written.
         again_in_s: When to look again if nothing happens; None: never.
         status_first: The status must say so before anything is done.
@@ -77,6 +78,7 @@ class Decision:
     cancel: str = ""
     delete_job: bool = False
     lost_pods: tuple[tuple[str, str], ...] = ()
+    keep_events: bool = False
     announcements: tuple[Announcement, ...] = ()
     again_in_s: float | None = None
     status_first: bool = False

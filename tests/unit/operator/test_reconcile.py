@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from disco.v1 import coordinator_pb2
 from disco_operator.cache import Cache
 from disco_operator.cluster import (
     ClusterError,
@@ -31,6 +32,7 @@ class Told:
         self.news = NOTHING
         self.followed: set[str] = set()
         self.cancelled: list[str] = []
+        self.events: coordinator_pb2.WatchReply | None = coordinator_pb2.WatchReply()
 
     def follow(self, job: DiscoJob) -> None:
         self.followed.add(job.uid)
@@ -44,6 +46,9 @@ class Told:
     async def cancel(self, uid: str, reason: str) -> bool:
         self.cancelled.append(reason)
         return True
+
+    async def all_events(self, job: DiscoJob) -> coordinator_pb2.WatchReply | None:
+        return self.events
 
 
 class Secrets:
@@ -397,6 +402,43 @@ async def test_that_a_job_is_over_is_written_before_its_pods_are_removed(
     await world.look()
     assert world.status["phase"] == "Succeeded"
     assert world.cluster.names(Kind.DEPLOYMENT) == ()
+
+
+async def test_what_the_coordinator_told_is_kept_before_the_status_says_that_it_is_over(
+    world: World, build: Any
+) -> None:
+    world.submit()
+    await world.look()
+    world.told.news = News(progress=build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED"))
+    world.told.events = coordinator_pb2.WatchReply(
+        events=[coordinator_pb2.JobEvent(number=1, kind="output", text="hello")]
+    )
+    before = len(world.cluster.writes)
+    await world.look()
+    written = world.cluster.writes[before:]
+    assert written[0].startswith("create configmaps ns/j-events-")
+    assert written[1].startswith("write_status")
+
+
+@pytest.mark.parametrize("phase", ["SUCCEEDED", "FAILED", "CANCELLED"])
+async def test_a_job_whose_events_cannot_be_kept_ends_all_the_same(
+    world: World, build: Any, phase: str
+) -> None:
+    world.submit()
+    await world.look()
+    world.told.news = News(progress=build.progress((0, 0, 10), (0, 0, 2), phase=phase))
+    world.told.events = None
+    await world.look()
+    assert world.status["phase"] == phase.capitalize()
+    assert "EventsNotKept" in world.reasons()
+
+
+async def test_a_job_that_nobody_heard_of_has_nothing_to_keep(world: World) -> None:
+    world.submit(cancel=True)
+    world.told.events = None
+    await world.look()
+    assert world.status["phase"] == "Cancelled"
+    assert "EventsNotKept" not in world.reasons()
 
 
 async def test_what_was_written_is_known_before_the_watch_tells_it(

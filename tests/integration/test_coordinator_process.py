@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -442,6 +443,31 @@ async def test_code_that_comes_in_a_file_takes_the_place_of_the_job_s(
     assert (got.loader, got.payload) == ("c:d", b"new")
     assert got.modules_zip == (b"new zip" if whole else b"old zip")
     assert got.python_path == (["/new"] if whole else ["/old"])
+
+
+async def test_code_in_several_files_is_put_together_and_checked(job: Job) -> None:
+    content = job_pb2.JobCode(loader="c:d", payload=b"new" * 1000).SerializeToString()
+    files = [job.directory / f"code.{number}" for number in range(3)]
+    for number, file in enumerate(files):
+        file.write_bytes(content[number * 1000 : (number + 1) * 1000 if number < 2 else None])
+    for number in range(len(job.services)):
+        await job.serve_partition(number)
+    flags = [f"--code-file={file}" for file in files]
+    digest = hashlib.sha256(content).hexdigest()
+    await job.coordinator.serve(*job.coordinator_flags(), *flags, f"--code-sha256={digest}")
+    welcome = await (await job.worker("w1")).hello()
+    assert welcome.job.code.payload == b"new" * 1000
+
+
+async def test_code_that_is_not_what_was_submitted_is_not_run(job: Job) -> None:
+    file = job.directory / "code"
+    file.write_bytes(job_pb2.JobCode(loader="evil:load", payload=b"x").SerializeToString())
+    await job.coordinator.start(
+        *job.coordinator_flags(), f"--code-file={file}", f"--code-sha256={'ab' * 32}"
+    )
+    status, logged = await job.coordinator.ended()
+    assert status == 2
+    assert "is not what was submitted" in logged
 
 
 async def test_it_ends_when_its_supervisor_is_gone(running: Job) -> None:

@@ -1,5 +1,6 @@
 """The coordinator: a Deployment of one pod, and the Service under which workers find it."""
 
+from disco.manifest.model import SubmittedCode
 from disco_operator import names
 from disco_operator.children.pods import Parts, mark_run, pod_template, selector
 from disco_operator.model import DiscoJob, Json, OperatorSettings
@@ -33,9 +34,9 @@ def coordinator_deployment(
     mounts: list[Json] = [{"name": "spec", "mountPath": SPEC_DIR, "readOnly": True}]
     code: list[str] = []
     if job.spec.code is not None and job.spec.code.secret is not None:
-        volumes.append({"name": "submission", "secret": {"secretName": job.spec.code.secret.name}})
-        mounts.append({"name": "submission", "mountPath": SUBMISSION_DIR, "readOnly": True})
-        code = ["--code-file", f"{SUBMISSION_DIR}/code.pb"]
+        volume, code = _submitted(job.spec.code.secret)
+        volumes.append(volume)
+        mounts.append({"name": volume["name"], "mountPath": SUBMISSION_DIR, "readOnly": True})
     parts = Parts(
         arguments=(
             *("-m", "disco_engine.coordinator"),
@@ -66,6 +67,23 @@ def coordinator_deployment(
             "template": template,
         },
     }
+
+
+def _submitted(code: SubmittedCode) -> tuple[Json, list[str]]:
+    """Return the volume with submitted code, and the flags that say where it is."""
+    files = [names.code_file(index) for index in range(code.parts)]
+    sources = [
+        {
+            "secret": {
+                "name": names.code_secret(code.name, index),
+                "items": [{"key": names.CODE_KEY, "path": file}],
+            }
+        }
+        for index, file in enumerate(files)
+    ]
+    flags = [f"--code-file={SUBMISSION_DIR}/{file}" for file in files]
+    volume = {"name": "submission", "projected": {"sources": sources}}
+    return volume, [*flags, f"--code-sha256={code.sha256}"]
 
 
 def coordinator_service(job: DiscoJob) -> Json:

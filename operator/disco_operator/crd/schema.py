@@ -77,7 +77,7 @@ class _Converter:
             rule = form_rule(made, made.pop("pattern"), kind[EXPECTED])
             made["x-kubernetes-validations"] = [rule.schema()]
         if kind.get("type") == "integer":
-            made["maximum"] = MAX_INTEGER
+            made.setdefault("maximum", MAX_INTEGER)
         if "const" in kind:
             made["enum"] = [kind["const"]]
         if "items" in kind:

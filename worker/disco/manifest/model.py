@@ -37,6 +37,7 @@ from disco.manifest.fields import (
 
 API_VERSION = "discoproject.org/v1alpha1"
 KIND = "DiscoJob"
+MAX_CODE_PARTS = 100
 
 
 class NamedObject(Model):
@@ -55,6 +56,20 @@ class ArchiveCode(Model):
     """Checksum of the archive: code is never run unchecked."""
 
 
+class SubmittedCode(Model):
+    """Code that a submission brought."""
+
+    name: Name
+    """The Secret with it, in the job's namespace, under the key ``code.pb``; if there are several,
+    the others are called name-1, name-2 and so on."""
+    sha256: Sha256
+    """Checksum of all of it: the coordinator runs nothing else."""
+    parts: Annotated[
+        int, Field(ge=1, le=MAX_CODE_PARTS), expected(f"an integer from 1 to {MAX_CODE_PARTS}")
+    ] = 1
+    """Over how many Secrets it is spread, because one has room for a megabyte."""
+
+
 class Code(Model):
     """Where the job's modules come from; exactly one of the fields. Without any: the image."""
 
@@ -66,8 +81,8 @@ class Code(Model):
     jobs."""
     archive: ArchiveCode | None = None
     """An archive that each worker pod downloads, checks and unpacks before it starts."""
-    secret: NamedObject | None = None
-    """A Secret that a submission made, with the pickled job under the key ``code.pb``."""
+    secret: SubmittedCode | None = None
+    """Secrets that a submission made, with the pickled job."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Code":

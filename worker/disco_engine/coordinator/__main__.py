@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import hashlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -49,12 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(options.log_level)
     memory.keep_freed_memory()
     try:
+        code = _job_code(options.code_file, options.code_sha256)
+    except CodeError as error:
+        parser.error(f"argument --code-file: {error}")
+    try:
         token = token_from_environment()
         TlsIdentity.from_environment()  # what is wrong with it, is better known now
     except RuntimeError as error:
         parser.error(str(error))
     try:
-        asyncio.run(_run(options, token))
+        asyncio.run(_run(options, code, token))
     except Exception as error:
         return _explain(error)
     return 0
@@ -71,9 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--code-file",
-        type=_job_code,
+        action="append",
+        default=[],
+        metavar="PATH",
         help="a serialised disco.v1.JobCode, instead of that in the job file; if it brings no"
-        " modules or no python_path, those of the job file stay",
+        " modules or no python_path, those of the job file stay; may be in several files, each"
+        " named in order",
+    )
+    parser.add_argument(
+        "--code-sha256",
+        default="",
+        metavar="HEX",
+        help="checksum of all code files together: nothing else is run (default: not checked)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen")
     parser.add_argument("--port", type=int, default=0, help="where to listen; 0: any free port")
@@ -106,13 +120,35 @@ def _job_spec(path: str) -> job_pb2.JobSpec:
     return spec
 
 
-def _job_code(path: str) -> job_pb2.JobCode:
+class CodeError(ValueError):
+    """The submitted code cannot be run."""
+
+
+def _job_code(paths: Sequence[str], sha256: str) -> job_pb2.JobCode | None:
+    """Return the code in the files; None: there are none.
+
+    Raises:
+        CodeError: It cannot be read, or is not what the checksum says.
+    """
+    if not paths:
+        return None
+    where = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     try:
-        code = job_pb2.JobCode.FromString(Path(path).read_bytes())
-    except (OSError, DecodeError) as error:
-        raise argparse.ArgumentTypeError(f"{path} is not readable code: {error}") from error
+        content = b"".join(Path(path).read_bytes() for path in paths)
+    except OSError as error:
+        raise CodeError(f"{error.filename} is not readable code: {error}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 and digest != sha256:
+        raise CodeError(
+            f"the code in {where} is not what was submitted: its SHA-256 is {digest}, that of the"
+            f" submission {sha256}; nothing of it was run: delete the job and submit it again"
+        )
+    try:
+        code = job_pb2.JobCode.FromString(content)
+    except DecodeError as error:
+        raise CodeError(f"{where} is not readable code: {error}") from error
     if not code.loader:
-        raise argparse.ArgumentTypeError(f"the code in {path} names no loader")
+        raise CodeError(f"the code in {where} names no loader")
     return code
 
 
@@ -137,7 +173,7 @@ def _service(text: str) -> tuple[ServiceId, str]:
     return ServiceId(service), address
 
 
-async def _run(options: argparse.Namespace, token: str) -> None:
+async def _run(options: argparse.Namespace, code: job_pb2.JobCode | None, token: str) -> None:
     async with (
         served_health(options.health_port) as health,
         stop_requested(exit_on_stdin_eof=options.exit_on_stdin_eof) as stop,
@@ -148,7 +184,7 @@ async def _run(options: argparse.Namespace, token: str) -> None:
             health.ready = True
 
         await run_job(
-            _with_code(options.job_file, options.code_file),
+            _with_code(options.job_file, code),
             host=options.host,
             port=options.port,
             services=dict(options.partition_service),

@@ -3,10 +3,8 @@
 import os
 import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,16 +56,6 @@ def worker_pids(engine: LocalEngine) -> list[int]:
     return [c.pid for c in engine.children() if c.role is Role.WORKER and c.pid is not None]
 
 
-@contextmanager
-def scaling(engine: LocalEngine, workers: int) -> Iterator[threading.Thread]:
-    """Scale meanwhile, and be done in the end."""
-    thread = threading.Thread(target=engine.scale, args=(workers,))
-    thread.start()
-    yield thread
-    thread.join(60)
-    assert not thread.is_alive()
-
-
 @pytest.fixture(autouse=True)
 def _temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
@@ -88,7 +76,7 @@ def test_more_workers_run_what_one_could_not(tmp_path: Path) -> None:
         engine.scale(3)
 
         eventually(lambda: len(began(tmp_path)) == 3)
-        assert engine.workers == 3
+        assert len(worker_pids(engine)) == 3
         (tmp_path / "open").touch()
         assert all_is_well(engine, 3)
 
@@ -100,15 +88,15 @@ def test_workers_that_are_too_many_finish_what_they_run_and_are_not_replaced(
         eventually(lambda: len(began(tmp_path)) == 2)
         first, second = worker_pids(engine)
 
-        with scaling(engine, 1) as thread:
-            # What the second runs, and only that, may go on; the first is kept from all else.
-            (own,) = (p.name.split("-")[1] for p in tmp_path.glob(f"began-*-{second}"))
-            (tmp_path / f"open-{own}").touch()
-            thread.join(60)
-            assert engine.workers == 1
-            assert worker_pids(engine) == [first]
-            assert len(began(tmp_path)) == 2
+        surplus = engine.scale(1)
+        # What the second runs, and only that, may go on: the first cannot take more.
+        (own,) = (path.name.split("-")[1] for path in tmp_path.glob(f"began-*-{second}"))
+        (tmp_path / f"open-{own}").touch()
+        engine.see_off(surplus)
 
+        assert surplus == ["worker-1"]
+        assert worker_pids(engine) == [first]
+        assert len(began(tmp_path)) == 2
         (tmp_path / "open").touch()
         assert all_is_well(engine, 4)
 
@@ -118,9 +106,9 @@ def test_a_worker_that_is_killed_while_it_drains_costs_no_attempt(tmp_path: Path
         eventually(lambda: len(began(tmp_path)) == 2)
         second = worker_pids(engine)[1]
 
-        with scaling(engine, 1):
-            os.kill(second, signal.SIGKILL)
-        assert engine.workers == 1
+        surplus = engine.scale(1)
+        os.kill(second, signal.SIGKILL)
+        engine.see_off(surplus)
         (tmp_path / "open").touch()
 
         progress = engine.wait(60)
@@ -134,10 +122,13 @@ def test_a_worker_that_is_killed_while_it_drains_costs_no_attempt(tmp_path: Path
 def test_who_is_scaled_down_and_up_again_has_new_workers(tmp_path: Path) -> None:
     with LocalEngine(spec(tmp_path, 3), workers=2).start() as engine:
         eventually(lambda: len(began(tmp_path)) == 2)
-        with scaling(engine, 1):
-            engine.scale(2)  # while the other still drains
-            eventually(lambda: len(began(tmp_path)) == 3)
-            (tmp_path / "open").touch()
+        surplus = engine.scale(1)
+
+        assert engine.scale(2) == []  # while the other still drains
+
+        eventually(lambda: len(began(tmp_path)) == 3)
+        (tmp_path / "open").touch()
+        engine.see_off(surplus)
         assert all_is_well(engine, 3)
 
 
@@ -147,8 +138,7 @@ def test_a_job_that_is_over_cannot_be_scaled(tmp_path: Path) -> None:
         engine.wait(60)
         engine.stop_workers()
 
-        engine.scale(4)
-
+        assert engine.scale(4) == []
         assert worker_pids(engine) == []
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -153,15 +153,18 @@ class LocalEngine:
         if not self._client.cancel(reason, _CANCEL_PATIENCE_S):
             self._fail("the coordinator could not be asked to cancel the job")
 
-    def scale(self, workers: int) -> None:
-        """Have so many worker processes, and return when those that are too many are gone.
+    def scale(self, workers: int) -> list[str]:
+        """Have so many worker processes: start those that are missing, tell others to end.
 
-        New ones are started at once. Those that are too many, the youngest, take no more tasks,
-        finish what they run or hand it back after 15 s, which counts neither as a failure nor as
-        an attempt, and are not started again. Nothing happens once the job is over.
+        Those that are too many, the youngest, take no more tasks, finish what they run or hand it
+        back after 15 s, which counts neither as a failure nor as an attempt, and are not started
+        again. Nothing happens once the job is over.
 
         Args:
             workers: At least 1.
+
+        Returns:
+            Ids of those that were told to end, for ``see_off``.
 
         Raises:
             ValueError: The number is less than 1, or more than this machine can take.
@@ -169,19 +172,21 @@ class LocalEngine:
         """
         _check_numbers(workers, self._slots, self._services)
         with self._hiring:
-            surplus = self._staff[workers:] if self._hires else []
+            if not self._hires:
+                return []
+            surplus = self._staff[workers:]
             del self._staff[workers:]
-            while self._hires and len(self._staff) < workers:
+            self._supervisor.retire(surplus)
+            while len(self._staff) < workers:
                 child = self._worker_spec(self._hired)
                 self._supervisor.start(child)
                 self._hired += 1  # never the id of another: that one may still be at work
                 self._staff.append(child.id)
-        self._supervisor.dismiss(surplus, grace_s=_DRAIN_PATIENCE_S)
+        return surplus
 
-    @property
-    def workers(self) -> int:
-        """Worker processes that are there or about to be, those that are too many included."""
-        return sum(child.role is Role.WORKER for child in self._supervisor.children())
+    def see_off(self, workers: Sequence[str]) -> None:
+        """Wait until worker processes that ``scale`` told to end have; kill them if need be."""
+        self._supervisor.see_off(workers, grace_s=_DRAIN_PATIENCE_S)
 
     def results(self) -> list[coordinator_pb2.ResultPart]:
         """Return where the result's parts are, in order; they can be read until ``close``.
@@ -260,6 +265,7 @@ class LocalEngine:
             )
         job_file = self._directory.path / "job.pb"
         job_file.write_bytes(self._spec.SerializeToString())
+        self._spec = _without_code(self._spec)
         known = [f"--partition-service=ps-{i}={port.address}" for i, port in enumerate(services)]
         yield self._child_spec(
             "coordinator",
@@ -377,6 +383,11 @@ class LocalEngine:
             port.release()
         self._directory.remove(keep_logs=self._keep_logs)
         atexit.unregister(self.close)
+
+
+def _without_code(spec: job_pb2.JobSpec) -> job_pb2.JobSpec:
+    """Return what the engine itself needs to know: an engine may live long after its job."""
+    return job_pb2.JobSpec(uid=spec.uid, output=spec.output if spec.HasField("output") else None)
 
 
 def _worker_name(number: int) -> str:

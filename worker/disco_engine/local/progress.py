@@ -1,12 +1,13 @@
 """The newest progress of a job and its recent events, handed from one thread to any others."""
 
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 from disco.v1 import coordinator_pb2
+from disco_engine.recent import RecentEvents
 
 _KEPT_EVENTS = 5_000
+_KEPT_CHARS = 4 * 1024 * 1024
 _OVER = frozenset(
     {
         coordinator_pb2.JOB_PHASE_SUCCEEDED,
@@ -24,14 +25,13 @@ def is_over(progress: coordinator_pb2.JobProgress) -> bool:
 class ProgressBoard:
     """Written by one thread, followed by any number; a slow reader misses snapshots, not events.
 
-    (Events it does miss if it falls more than 5,000 behind: memory is bounded.)
+    (Events it does miss if it falls thousands behind: memory is bounded.)
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._progress: coordinator_pb2.JobProgress | None = None
-        self._events: deque[coordinator_pb2.JobEvent] = deque(maxlen=_KEPT_EVENTS)
-        self._posted = 0  # events ever posted
+        self._events = RecentEvents(max_events=_KEPT_EVENTS, max_chars=_KEPT_CHARS)
         self._error: Exception | None = None
 
     @property
@@ -61,8 +61,7 @@ class ProgressBoard:
             if progress is not None:
                 self._progress = progress
             for event in events:
-                self._events.append(event)
-                self._posted += 1
+                self._events.add(event)
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> bool:
@@ -107,12 +106,10 @@ class ProgressBoard:
         seen: coordinator_pb2.JobProgress | None = None
         while True:
             with self._changed:
-                while not (self.over or self._posted > read or self._progress is not seen):
+                while not (self.over or self._events.count > read or self._progress is not seen):
                     self._changed.wait()
                 over, error, seen = self.over, self._error, self._progress
-                new = min(self._posted - read, len(self._events))
-                events = list(self._events)[len(self._events) - new :]
-                read = self._posted
+                events, read = self._events.after(read), self._events.count
             if events or seen is not None:
                 yield coordinator_pb2.WatchReply(progress=seen, events=events)
             if error is not None:

@@ -126,20 +126,26 @@ class Supervisor:
             self._keepers.append(keeper)
 
     def children(self) -> list[ChildStatus]:
-        """Return all children but those that were dismissed and are gone, in order of start."""
+        """Return all children but those that were seen off, in the order of their start."""
         return [keeper.status() for keeper in self._all()]
 
-    def dismiss(self, ids: Collection[str], *, grace_s: float) -> None:
-        """Ask some children to end, and forget them when they are gone, which this waits for.
+    def retire(self, ids: Collection[str]) -> None:
+        """Ask some children to end (SIGTERM), and do not start them again; returns at once."""
+        for keeper in self._all():
+            if keeper.spec.id in ids:
+                keeper.retire()
+                keeper.signal(signal.SIGTERM)
+
+    def see_off(self, ids: Collection[str], *, grace_s: float) -> None:
+        """Wait until children that were retired are gone, and forget them.
 
         Args:
             ids: Which.
-            grace_s: How long to wait after SIGTERM, before SIGKILL.
+            grace_s: How long to wait before SIGKILL.
         """
         keepers = [keeper for keeper in self._all() if keeper.spec.id in ids]
-        for keeper in keepers:
-            keeper.retire()
-        self._end(keepers, grace_s)
+        _join(keepers, grace_s)
+        self._kill(keepers)
         with self._known:
             self._keepers = [keeper for keeper in self._keepers if keeper not in keepers]
 
@@ -155,7 +161,10 @@ class Supervisor:
         for keeper in keepers:
             keeper.retire()
         _join(keepers, patience_s)
-        self._end(keepers, grace_s)
+        for keeper in keepers:
+            keeper.signal(signal.SIGTERM)
+        _join(keepers, grace_s)
+        self._kill(keepers)
 
     def kill(self) -> None:
         """End all children at once, without asking them."""
@@ -167,12 +176,6 @@ class Supervisor:
     def _all(self) -> list["_Keeper"]:
         with self._known:
             return list(self._keepers)
-
-    def _end(self, keepers: Sequence["_Keeper"], grace_s: float) -> None:
-        for keeper in keepers:
-            keeper.signal(signal.SIGTERM)
-        _join(keepers, grace_s)
-        self._kill(keepers)
 
     def _kill(self, keepers: Sequence["_Keeper"]) -> None:
         for keeper in keepers:

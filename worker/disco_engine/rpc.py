@@ -178,6 +178,23 @@ def aio_server(token: str) -> grpc.aio.Server:
     return grpc.aio.server(interceptors=[_TokenCheck(token)], options=_OPTIONS)
 
 
+def open_server(*, request_bytes: int, reply_bytes: int, most_calls: int) -> grpc.aio.Server:
+    """Return a server that lets every call in: who serves looks at what it shows.
+
+    Args:
+        request_bytes: Of one message that comes, at most.
+        reply_bytes: Of one message that goes, at most.
+        most_calls: At once; more are refused with RESOURCE_EXHAUSTED.
+    """
+    own = {
+        "grpc.max_receive_message_length": request_bytes,
+        "grpc.max_send_message_length": reply_bytes,
+    }
+    return grpc.aio.server(
+        options=list({**dict(_OPTIONS), **own}.items()), maximum_concurrent_rpcs=most_calls
+    )
+
+
 class PortTakenError(OSError):
     """A server cannot listen where it was told to."""
 
@@ -188,7 +205,14 @@ class PortTakenError(OSError):
         )
 
 
-def listen(server: grpc.aio.Server, host: str, port: int, *, plaintext: bool = False) -> int:
+def listen(
+    server: grpc.aio.Server,
+    host: str,
+    port: int,
+    *,
+    plaintext: bool = False,
+    credentials: grpc.ServerCredentials | None = None,
+) -> int:
     """Bind *server* and return the port it got (*port*, unless that is 0).
 
     If the environment names certificates, nobody is let in without one of the same authority. If
@@ -199,6 +223,7 @@ def listen(server: grpc.aio.Server, host: str, port: int, *, plaintext: bool = F
         host: An address of this machine.
         port: Which port; 0: any free one.
         plaintext: Let everybody in, whatever the environment says.
+        credentials: What to show and demand; None: what the environment says.
 
     Raises:
         PortTakenError: The port cannot be had.
@@ -206,17 +231,19 @@ def listen(server: grpc.aio.Server, host: str, port: int, *, plaintext: bool = F
             the environment names cannot be used.
     """
     address = f"{host}:{port}"
-    identity = None if plaintext else TlsIdentity.from_environment()
-    if identity is None and not plaintext and not _is_loopback(host):
+    if credentials is None and not plaintext:
+        identity = TlsIdentity.from_environment()
+        credentials = None if identity is None else identity.for_servers()
+    if credentials is None and not plaintext and not is_loopback(host):
         raise IdentityError(
             f"cannot listen on {address} without certificates, because others can reach it: set"
             f" {TLS_VARIABLE}, or listen on 127.0.0.1"
         )
     try:
-        if identity is None:
+        if credentials is None:
             bound = server.add_insecure_port(address)
         else:
-            bound = server.add_secure_port(address, identity.for_servers())
+            bound = server.add_secure_port(address, credentials)
     except RuntimeError as error:  # what grpc raises for any failure to bind
         raise PortTakenError(address) from error
     if bound == 0:
@@ -224,7 +251,8 @@ def listen(server: grpc.aio.Server, host: str, port: int, *, plaintext: bool = F
     return bound
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether *host* is this machine, by a name or address that is never another's."""
     if host == "localhost":
         return True
     try:

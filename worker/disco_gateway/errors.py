@@ -9,6 +9,7 @@ GatewayError
 ├── NotPossibleError        not while things are as they are: change what is named first
 ├── GoneError               what a cursor points into is not there any more: begin anew
 ├── OverloadedError         too much at once: try again after a while
+├── DeadlineError           it took longer than the caller, or the gateway, would wait
 └── UnavailableError        something behind the gateway does not answer: try again after a while
 
 Both doors translate these, and nothing else, into what their protocols say; any other exception is
@@ -116,3 +117,13 @@ class OverloadedError(_LaterError):
 
 class UnavailableError(_LaterError):
     """The API server, a coordinator or a partition service does not answer."""
+
+
+class DeadlineError(GatewayError):
+    """The call was given up because it took too long; it may have been carried out nevertheless."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(
+            f"not answered within {waited_s:g} s; what was asked for may have been done: look, or"
+            " repeat a submission with its request_id"
+        )

@@ -1,0 +1,188 @@
+"""What every call goes through, whichever door it came in by: is there room, who asks, how long."""
+
+import asyncio
+import hashlib
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from disco_gateway.backend import Backend, Caller
+from disco_gateway.errors import (
+    DeadlineError,
+    OverloadedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from disco_gateway.limits import Limits
+from disco_gateway.methods import METHODS, Method
+
+_KNOWN_S = 10.0
+"""How long an accepted token is not asked about again: a job's client asks every second or so."""
+
+_MAX_KNOWN = 1_000
+_MAX_TOKEN = 16 * 1024
+
+OPEN_TO_ALL = "About"
+"""The one call that needs no token."""
+
+
+class Callers:
+    """Who asks: tokens that the backend accepted a moment ago are not asked about again.
+
+    What it remembers of a token is its SHA-256.
+    """
+
+    def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+
+    async def of(self, authorization: str | None) -> Caller:
+        """Return who shows *authorization*, the text "Bearer" and a token.
+
+        Raises:
+            UnauthenticatedError: It is not that, or nobody's.
+            UnavailableError: Nobody can tell now.
+        """
+        token = _token(authorization)
+        digest = hashlib.sha256(token.encode()).digest()
+        until_s, caller = self._known.get(digest, (0.0, None))
+        if caller is not None and self._clock() < until_s:
+            return caller
+        self._known.pop(digest, None)
+        caller = await self._backend.authenticate(token)
+        self._known[digest] = (self._clock() + _KNOWN_S, caller)
+        while len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+        return caller
+
+
+def _token(authorization: str | None) -> str:
+    if not authorization:
+        raise UnauthenticatedError(
+            'this call needs "authorization" with "Bearer" and a token, and has none'
+        )
+    scheme, _, token = authorization.strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise UnauthenticatedError('"authorization" must be "Bearer", a space and a token')
+    if len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
+        raise UnauthenticatedError("the token is not one: it is too long, or has odd characters")
+    return token
+
+
+class Calls:
+    """The calls that go on now, and the room there is for more.
+
+    Attributes:
+        open: How many go on, by name.
+    """
+
+    def __init__(
+        self, backend: Backend, limits: Limits, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.open: Counter[str] = Counter()
+        self._limits = limits
+        self._callers = Callers(backend, clock)
+        self._streams_of: Counter[str] = Counter()
+        self._ends: set[asyncio.Timeout] = set()
+        self._closing = False
+
+    def close(self) -> None:
+        """End every stream, so that its reader goes on at another replica; let nobody in."""
+        self._closing = True
+        now = asyncio.get_running_loop().time()
+        while self._ends:
+            self._ends.pop().reschedule(now)
+
+    @asynccontextmanager
+    async def entered(
+        self, method: Method, authorization: str | None, *, patience_s: float | None = None
+    ) -> AsyncIterator[Caller | None]:
+        """Give who asks, while the block carries out the call in the time that there is.
+
+        Args:
+            method: Which call.
+            authorization: What was shown; None: nothing.
+            patience_s: How long the caller waits; None: he does not say.
+
+        Raises:
+            UnauthenticatedError: Nobody knows who asks.
+            OverloadedError: There are too many calls.
+            UnavailableError: The gateway ends.
+            DeadlineError: It took too long.
+        """
+        limit_s = self._limit_s(method, patience_s)
+        end = asyncio.timeout(limit_s)
+        with self._place(method):
+            try:
+                async with end:
+                    if method.gives_stream:
+                        self._ends.add(end)
+                    caller = await self._caller(method, authorization)
+                    with self._share(method, caller):
+                        yield caller
+            except TimeoutError as error:
+                if not end.expired():
+                    raise
+                if limit_s is None:
+                    raise _ending() from error
+                raise DeadlineError(limit_s) from error
+            finally:
+                self._ends.discard(end)
+
+    def _limit_s(self, method: Method, patience_s: float | None) -> float | None:
+        """Return how long a call may take; None: as long as its caller likes."""
+        if method.gives_stream:
+            return None
+        limit_s = self._limits.upload_s if method.takes_stream else self._limits.call_s
+        return limit_s if patience_s is None else min(limit_s, patience_s)
+
+    async def _caller(self, method: Method, authorization: str | None) -> Caller | None:
+        if method.name != OPEN_TO_ALL:
+            return await self._callers.of(authorization)
+        try:
+            return await self._callers.of(authorization) if authorization else None
+        except UnauthenticatedError:
+            return None
+
+    @contextmanager
+    def _place(self, method: Method) -> Iterator[None]:
+        """Have the call be one of those that go on."""
+        if self._closing:
+            raise _ending()
+        kind, most = (
+            ("streams", self._limits.streams)
+            if method.gives_stream
+            else ("calls", self._limits.calls)
+        )
+        if sum(self.open[m.name] for m in METHODS if m.gives_stream == method.gives_stream) >= most:
+            raise OverloadedError(f"{most} {kind} are open already: try again soon")
+        self.open[method.name] += 1
+        try:
+            yield
+        finally:
+            self.open[method.name] -= 1
+
+    @contextmanager
+    def _share(self, method: Method, caller: Caller | None) -> Iterator[None]:
+        """Keep one caller from taking all the room that there is for streams."""
+        if caller is None or not method.gives_stream:
+            yield
+            return
+        if self._streams_of[caller.name] >= self._limits.streams_per_caller:
+            raise OverloadedError(
+                f"{caller.name!r} has {self._limits.streams_per_caller} streams open already: end"
+                " some of them first"
+            )
+        self._streams_of[caller.name] += 1
+        try:
+            yield
+        finally:
+            self._streams_of[caller.name] -= 1
+            self._streams_of += Counter()  # forgets those who have none
+
+
+def _ending() -> UnavailableError:
+    return UnavailableError("this gateway ends: go on at another", retry_after_s=0.1)

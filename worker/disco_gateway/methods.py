@@ -1,0 +1,59 @@
+"""The calls that both doors offer, as the descriptor tells them: there is no other list."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.api import annotations_pb2, http_pb2  # type: ignore[import-untyped]
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from disco.v1 import jobs_pb2
+
+SERVICE = jobs_pb2.DESCRIPTOR.services_by_name["Jobs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One call.
+
+    Attributes:
+        name: As in the ``.proto``.
+        attribute: Name of the service's method that carries it out.
+        request: Class of the request, or of each if they stream.
+        reply: Class of the reply, or of each if they stream.
+        takes_stream: Requests stream.
+        gives_stream: Replies stream.
+        rules: Its places in HTTP, the main one first; none: HTTP has another way to it.
+    """
+
+    name: str
+    attribute: str
+    request: type[Message]
+    reply: type[Message]
+    takes_stream: bool
+    gives_stream: bool
+    rules: Sequence[http_pb2.HttpRule]
+
+
+def _method(descriptor: MethodDescriptor) -> Method:
+    rule = descriptor.GetOptions().Extensions[annotations_pb2.http]
+    rules = (rule, *rule.additional_bindings) if rule.WhichOneof("pattern") else ()
+    return Method(
+        name=descriptor.name,
+        attribute=re.sub(r"(?<!^)(?=[A-Z])", "_", descriptor.name).lower(),
+        request=_class_of(descriptor.input_type),
+        reply=_class_of(descriptor.output_type),
+        takes_stream=descriptor.client_streaming,
+        gives_stream=descriptor.server_streaming,
+        rules=rules,
+    )
+
+
+def _class_of(descriptor: Descriptor) -> type[Message]:
+    return GetMessageClass(descriptor)
+
+
+METHODS = tuple(map(_method, SERVICE.methods))
+"""All calls, in the order of the ``.proto``."""

@@ -1,13 +1,37 @@
 """The client for programs with an event loop: one method for each call of ``disco.v1.Jobs``."""
 
-from collections.abc import AsyncIterator, Collection
-from datetime import datetime
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from disco.client import decoding, submitted
+from disco.client.calls import Calls, endpoint_of
 from disco.client.connection import Connection
+from disco.client.counting import Counted, is_last
+from disco.client.credentials import token_source
+from disco.client.errors import ClientError, GoneError, NotFoundError, NotPossibleError
+from disco.client.forwarding import forwarded
+from disco.client.outputs import Output
 from disco.client.submitting import Submission
 from disco.v1 import coordinator_pb2, jobs_pb2
+
+if TYPE_CHECKING:
+    from disco.v1.jobs_pb2_grpc import JobsAsyncStub
+
+ENDED = (
+    coordinator_pb2.JOB_PHASE_SUCCEEDED,
+    coordinator_pb2.JOB_PHASE_FAILED,
+    coordinator_pb2.JOB_PHASE_CANCELLED,
+)
+"""Phases that are an end."""
+
+_CHUNK_BYTES = 1024 * 1024
+_UPLOAD_S = 600.0
 
 
 class AsyncClient:
@@ -28,10 +52,27 @@ class AsyncClient:
     """
 
     def __init__(self, connection: Connection, *, patience_s: float = 60.0) -> None:
-        raise NotImplementedError
+        self._connection = connection
+        self._patience_s = patience_s
+        self._opened = AsyncExitStack()
+        self._calls: Calls | None = None
+        self._about: jobs_pb2.AboutReply | None = None
 
     async def __aenter__(self) -> Self:
-        raise NotImplementedError
+        connection = self._connection
+        token = token_source(connection)
+        async with AsyncExitStack() as opened:
+            if connection.kubectl is None:
+                endpoint = endpoint_of(connection)
+            else:
+                forwarding = await opened.enter_async_context(forwarded(connection.kubectl))
+                endpoint = await forwarding.endpoint()
+                if not (connection.token or connection.token_file):
+                    token = forwarding.token
+            self._calls = Calls(endpoint, token, self._patience_s)
+            opened.push_async_callback(self._calls.close)
+            self._opened = opened.pop_all()
+        return self
 
     async def __aexit__(
         self,
@@ -39,11 +80,12 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        raise NotImplementedError
+        await self._opened.aclose()
 
     async def about(self) -> jobs_pb2.AboutReply:
         """Return what answers, and who is asking."""
-        raise NotImplementedError
+        request = jobs_pb2.AboutRequest()
+        return await self._open.call("About", self._stub.About, request)
 
     async def upload_code(self, code: bytes, *, namespace: str | None = None) -> str:
         """Bring a serialised ``disco.v1.JobCode``; return its SHA-256 in hexadecimal.
@@ -52,7 +94,22 @@ class AsyncClient:
             code: At most ``about().max_code_bytes``. What is there already is not sent.
             namespace: Of the submissions that follow; None: the connection's.
         """
-        raise NotImplementedError
+        digest = hashlib.sha256(code).hexdigest()
+        header = jobs_pb2.CodeHeader(
+            namespace=await self._in(namespace), sha256=digest, size_bytes=len(code)
+        )
+
+        def pieces() -> Iterator[jobs_pb2.UploadCodeRequest]:
+            yield jobs_pb2.UploadCodeRequest(header=header)
+            for start in range(0, len(code), _CHUNK_BYTES):
+                chunk = code[start : start + _CHUNK_BYTES]
+                yield jobs_pb2.UploadCodeRequest(chunk=chunk)
+
+        def upload(metadata: Any) -> Any:
+            return self._stub.UploadCode(pieces(), metadata=metadata, timeout=_UPLOAD_S)
+
+        await self._open.retried("UploadCode", upload)
+        return digest
 
     async def submit(
         self,
@@ -76,13 +133,29 @@ class AsyncClient:
             InvalidError: The spec makes no sense; all violations are named.
             ExistsError: There is another job of that name.
         """
-        raise NotImplementedError
+        place = await self._in(namespace)
+        request = jobs_pb2.SubmitRequest(
+            namespace=place,
+            request_id=request_id or uuid.uuid4().hex,
+            name=name or submission.name,
+            name_prefix=submission.name_prefix,
+            labels=dict(submission.labels),
+            dry_run=dry_run,
+        )
+        request.spec.update(dict(submission.spec))
+        if submission.code:
+            request.code_sha256 = await self.upload_code(submission.code, namespace=place)
+        job = await self._open.call("Submit", self._stub.Submit, request)
+        if submission.code and not dry_run:
+            submitted.remember(job.uid)
+        return job
 
     async def get(self, name: str, *, namespace: str | None = None) -> jobs_pb2.Job:
         """Return all about a job."""
-        raise NotImplementedError
+        request = jobs_pb2.GetRequest(namespace=await self._in(namespace), name=name)
+        return await self._open.call("Get", self._stub.Get, request)
 
-    def list(
+    async def list(
         self,
         *,
         namespace: str | None = None,
@@ -92,7 +165,7 @@ class AsyncClient:
         created_from: datetime | None = None,
         created_before: datetime | None = None,
         page_size: int = 0,
-    ) -> AsyncIterator[jobs_pb2.Job]:
+    ) -> AsyncGenerator[jobs_pb2.Job, None]:
         """Yield the jobs, ascending by namespace and name, a page at a time.
 
         Args:
@@ -104,11 +177,27 @@ class AsyncClient:
             created_before: Before.
             page_size: Of a page, at most 500; 0: the server's choice.
         """
-        raise NotImplementedError
+        request = jobs_pb2.ListRequest(
+            namespace="" if all_namespaces else await self._in(namespace),
+            page_size=page_size,
+            phases=list(phases),
+            label_selector=label_selector,
+        )
+        if created_from is not None:
+            request.created_from.FromDatetime(created_from.astimezone(UTC))
+        if created_before is not None:
+            request.created_before.FromDatetime(created_before.astimezone(UTC))
+        while True:
+            page = await self._open.call("List", self._stub.List, request)
+            for job in page.jobs:
+                yield job
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
-    def watch(
+    async def watch(
         self, name: str, *, namespace: str | None = None, cursor: str = ""
-    ) -> AsyncIterator[jobs_pb2.WatchJobReply]:
+    ) -> AsyncGenerator[jobs_pb2.WatchJobReply, None]:
         """Yield how a job stands, and its events, until it has ended.
 
         Args:
@@ -119,9 +208,17 @@ class AsyncClient:
         Raises:
             GoneError: The job was replaced by another of its name.
         """
-        raise NotImplementedError
+        request = jobs_pb2.WatchJobRequest(
+            namespace=await self._in(namespace), name=name, cursor=cursor
+        )
+        replies = self._open.stream(
+            "Watch", self._stub.Watch, request, is_last=lambda reply: reply.job.phase in ENDED
+        )
+        async with aclosing(replies):
+            async for reply in replies:
+                yield reply
 
-    def logs(
+    async def logs(
         self,
         name: str,
         *,
@@ -131,7 +228,7 @@ class AsyncClient:
         attempt: int | None = None,
         follow: bool = False,
         cursor: str = "",
-    ) -> AsyncIterator[jobs_pb2.LogsReply]:
+    ) -> AsyncGenerator[jobs_pb2.LogsReply, None]:
         """Yield what a job's code has printed; with *follow*, until the job has ended.
 
         Args:
@@ -143,9 +240,23 @@ class AsyncClient:
             follow: Go on.
             cursor: Of the last reply that was seen.
         """
-        raise NotImplementedError
+        request = jobs_pb2.LogsRequest(
+            namespace=await self._in(namespace),
+            name=name,
+            stage=stage,
+            task=task,
+            attempt=attempt,
+            follow=follow,
+            cursor=cursor,
+        )
+        replies = self._open.stream(
+            "Logs", self._stub.Logs, request, is_last=lambda reply: False, ends=False
+        )
+        async with aclosing(replies):
+            async for reply in replies:
+                yield reply
 
-    def results(
+    async def results(
         self,
         name: str,
         *,
@@ -153,7 +264,7 @@ class AsyncClient:
         first_part: int = 0,
         parts: int = 0,
         cursor: str = "",
-    ) -> AsyncIterator[jobs_pb2.ResultsReply]:
+    ) -> AsyncGenerator[jobs_pb2.ResultsReply, None]:
         """Yield the frames of a job's records, part by part.
 
         The first reply has ``info``. If the records are in an output (``info.output_url``), nothing
@@ -170,9 +281,23 @@ class AsyncClient:
             NotPossibleError: The job has not succeeded, or its results are lost.
             LostRecordsError: The counts differ.
         """
-        raise NotImplementedError
+        request = jobs_pb2.ResultsRequest(
+            namespace=await self._in(namespace),
+            name=name,
+            first_part=first_part,
+            parts=parts,
+            cursor=cursor,
+        )
+        counted = Counted(f"{request.namespace}/{name}".lstrip("/"))
+        replies = self._open.stream("Results", self._stub.Results, request, is_last=is_last)
+        async with aclosing(replies):
+            async for reply in replies:
+                counted.add(reply)
+                yield reply
+        if not cursor:
+            counted.check()
 
-    def records(
+    async def batches(
         self,
         name: str,
         *,
@@ -180,7 +305,42 @@ class AsyncClient:
         first_part: int = 0,
         parts: int = 0,
         trust: bool = False,
-    ) -> AsyncIterator[tuple[Any, Any]]:
+    ) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
+        """Yield what ``records`` does, many at a time, which is faster: each can be read once."""
+        place = await self._in(namespace)
+        job = await self.get(name, namespace=place)
+        shown = f"{job.namespace}/{job.name}"
+        trusted = decoding.may_trust(job.uid, trust=trust)
+        if job.results.output_url:
+            output = Output(info=job.results, job=shown, here=(await self._told()).kind == "local")
+            async for batch in output.batches(first_part, parts, trusted=trusted):
+                yield batch
+            return
+        replies = self.results(name, namespace=place, first_part=first_part, parts=parts)
+        async with aclosing(replies):
+            same = False
+            async for reply in replies:
+                if reply.blocks and not same:
+                    await self._check_same(job)
+                    same = True
+                if reply.blocks:
+                    yield decoding.pairs(reply.blocks, shown, trusted=trusted)
+
+    async def _check_same(self, job: jobs_pb2.Job) -> None:
+        """See that nobody has put another job in the place of the one that we trust."""
+        now = await self.get(job.name, namespace=job.namespace)
+        if now.uid != job.uid:
+            raise GoneError(f"{job.namespace}/{job.name} is another job now: read its results anew")
+
+    async def records(
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        first_part: int = 0,
+        parts: int = 0,
+        trust: bool = False,
+    ) -> AsyncGenerator[tuple[Any, Any], None]:
         """Yield the (key, value) records of a job, from its output if it has one.
 
         Args:
@@ -195,7 +355,13 @@ class AsyncClient:
             UntrustedError: There are pickles, and no reason to trust who wrote them.
             LostRecordsError: The counts differ.
         """
-        raise NotImplementedError
+        batches = self.batches(
+            name, namespace=namespace, first_part=first_part, parts=parts, trust=trust
+        )
+        async with aclosing(batches):
+            async for batch in batches:
+                for record in batch:
+                    yield record
 
     async def wait(
         self, name: str, *, namespace: str | None = None, timeout_s: float | None = None
@@ -205,7 +371,12 @@ class AsyncClient:
         Raises:
             TimeoutError: It still runs after *timeout_s* seconds.
         """
-        raise NotImplementedError
+        async with asyncio.timeout(timeout_s):
+            replies = self.watch(name, namespace=namespace)
+            async with aclosing(replies):
+                async for _ in replies:
+                    pass
+            return await self.get(name, namespace=namespace)
 
     async def cancel(
         self, name: str, *, namespace: str | None = None, reason: str = ""
@@ -217,7 +388,10 @@ class AsyncClient:
             namespace: None: the connection's.
             reason: For people.
         """
-        raise NotImplementedError
+        request = jobs_pb2.CancelJobRequest(
+            namespace=await self._in(namespace), name=name, reason=reason
+        )
+        return await self._open.call("Cancel", self._stub.Cancel, request)
 
     async def retry(self, name: str, *, namespace: str | None = None) -> jobs_pb2.Job:
         """Run what is missing of a failed job.
@@ -225,7 +399,15 @@ class AsyncClient:
         Raises:
             NotPossibleError: It has not failed.
         """
-        raise NotImplementedError
+        request = jobs_pb2.RetryRequest(namespace=await self._in(namespace), name=name)
+        try:
+            return await self._open.call("Retry", self._stub.Retry, request)
+        except NotPossibleError as error:
+            if error.tried_before:  # and then it may be ourselves who have made it run
+                job = await self.get(name, namespace=request.namespace)
+                if job.phase != coordinator_pb2.JOB_PHASE_FAILED:
+                    return job
+            raise
 
     async def delete(self, name: str, *, namespace: str | None = None, uid: str = "") -> None:
         """Remove a job and all that it left but its output.
@@ -235,4 +417,29 @@ class AsyncClient:
             namespace: None: the connection's.
             uid: Only if the job is still this one; empty: whichever it is.
         """
-        raise NotImplementedError
+        request = jobs_pb2.DeleteRequest(namespace=await self._in(namespace), name=name, uid=uid)
+        try:
+            await self._open.call("Delete", self._stub.Delete, request)
+        except NotFoundError as error:
+            if not error.tried_before:
+                raise
+
+    @property
+    def _open(self) -> Calls:
+        if self._calls is None:
+            raise ClientError("the client is not open: use it as `async with AsyncClient(...)`")
+        return self._calls
+
+    @property
+    def _stub(self) -> "JobsAsyncStub":
+        return self._open.stub
+
+    async def _in(self, namespace: str | None) -> str:
+        """Return the namespace that a call means."""
+        return namespace or self._connection.namespace or (await self._told()).default_namespace
+
+    async def _told(self) -> jobs_pb2.AboutReply:
+        """Return what the server tells about itself, asked once."""
+        if self._about is None:
+            self._about = await self.about()
+        return self._about

@@ -11,6 +11,7 @@ ClientError
 ├── NotPossibleError        not while things are as they are: change what is named first
 ├── GoneError               what a cursor points into is not there any more: begin anew
 ├── OverloadedError         too much at once: try again after a while
+├── UnavailableError        what is behind the server does not answer: try again after a while
 ├── InternalError           the server has a bug, or speaks another language than this client
 ├── UntrustedError          records hold pickles that somebody else wrote
 ├── LostRecordsError        less, or more, came than there is
@@ -26,7 +27,13 @@ from disco.error import DiscoError
 
 
 class ClientError(DiscoError):
-    """A call was not carried out; the message is fit to print."""
+    """A call was not carried out; the message is fit to print.
+
+    Attributes:
+        tried_before: An earlier try of the same call got no answer, and may have been carried out.
+    """
+
+    tried_before: bool = False
 
 
 class SettingsError(ClientError):
@@ -98,6 +105,18 @@ class OverloadedError(ClientError):
 
     Attributes:
         retry_after_s: When trying again may help; None: never, as it is.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(ClientError):
+    """The server is there, but it, or something behind it, did not answer for long enough.
+
+    Attributes:
+        retry_after_s: When trying again may help; None: nobody says.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:

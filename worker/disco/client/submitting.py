@@ -1,4 +1,4 @@
-"""From a job that exists here to what is sent: the spec, the code, and the list of what goes along."""
+"""From a job that exists here to what is sent: the spec, the code, the list of what goes along."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,13 +1,23 @@
-"""The client for programs without an event loop: ``AsyncClient``, run on a thread of its own."""
+"""The client for programs without an event loop: ``AsyncClient``, run on a background thread."""
 
-from collections.abc import Collection, Iterator
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
+from concurrent.futures import CancelledError, Future
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from disco.client.aio import AsyncClient
+from disco.client.background import background_loop
 from disco.client.connection import Connection
+from disco.client.errors import ClientError
 from disco.client.submitting import Submission
 from disco.v1 import coordinator_pb2, jobs_pb2
+
+T = TypeVar("T")
+
+_CLOSE_S = 5.0
 
 
 class Client:
@@ -18,7 +28,8 @@ class Client:
                 print(job.name)
 
     Safe to use from several threads. What was not closed is closed when Python exits. An iterator
-    that is not read to its end should be closed (``close()``), as generators are.
+    holds what one message has brought; one that is not read to its end should be closed
+    (``close()``), as generators are.
 
     Args:
         connection: From ``disco.client.connection.resolve``.
@@ -26,10 +37,11 @@ class Client:
     """
 
     def __init__(self, connection: Connection, *, patience_s: float = 60.0) -> None:
-        raise NotImplementedError
+        self._session = _Session(connection, patience_s)
+        self._close = weakref.finalize(self, self._session.close)
 
     def __enter__(self) -> Self:
-        raise NotImplementedError
+        return self
 
     def __exit__(
         self,
@@ -37,24 +49,19 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        raise NotImplementedError
+        self.close()
 
     def close(self) -> None:
         """End what runs, and let go of the connection. Doing it again does nothing."""
-        raise NotImplementedError
+        self._close()
 
     def about(self) -> jobs_pb2.AboutReply:
         """Return what answers, and who is asking."""
-        raise NotImplementedError
+        return self._session.run(lambda client: client.about())
 
     def upload_code(self, code: bytes, *, namespace: str | None = None) -> str:
-        """Bring a serialised ``disco.v1.JobCode``; return its SHA-256 in hexadecimal.
-
-        Args:
-            code: At most ``about().max_code_bytes``. What is there already is not sent.
-            namespace: Of the submissions that follow; None: the connection's.
-        """
-        raise NotImplementedError
+        """Bring a serialised ``disco.v1.JobCode``; return its SHA-256 in hexadecimal."""
+        return self._session.run(lambda client: client.upload_code(code, namespace=namespace))
 
     def submit(
         self,
@@ -65,24 +72,16 @@ class Client:
         request_id: str = "",
         dry_run: bool = False,
     ) -> jobs_pb2.Job:
-        """Start a job, its code brought before, and return it.
-
-        Args:
-            submission: From ``disco.client.submitting``.
-            namespace: None: the connection's.
-            name: Empty: the submission's, or a new one made of its prefix.
-            request_id: Empty: a new one. A second submission with it returns the job of the first.
-            dry_run: Check everything, make nothing.
-
-        Raises:
-            InvalidError: The spec makes no sense; all violations are named.
-            ExistsError: There is another job of that name.
-        """
-        raise NotImplementedError
+        """Start a job, its code brought before, and return it."""
+        return self._session.run(
+            lambda client: client.submit(
+                submission, namespace=namespace, name=name, request_id=request_id, dry_run=dry_run
+            )
+        )
 
     def get(self, name: str, *, namespace: str | None = None) -> jobs_pb2.Job:
         """Return all about a job."""
-        raise NotImplementedError
+        return self._session.run(lambda client: client.get(name, namespace=namespace))
 
     def list(
         self,
@@ -94,34 +93,27 @@ class Client:
         created_from: datetime | None = None,
         created_before: datetime | None = None,
         page_size: int = 0,
-    ) -> Iterator[jobs_pb2.Job]:
-        """Yield the jobs, ascending by namespace and name, a page at a time.
-
-        Args:
-            namespace: None: the connection's.
-            all_namespaces: Of all, instead.
-            phases: Any of these; empty: all.
-            label_selector: As kubectl's.
-            created_from: At or after; without a time zone: local time.
-            created_before: Before.
-            page_size: Of a page, at most 500; 0: the server's choice.
-        """
-        raise NotImplementedError
+    ) -> Generator[jobs_pb2.Job, None, None]:
+        """Yield the jobs, ascending by namespace and name, a page at a time."""
+        return self._session.each(
+            lambda client: client.list(
+                namespace=namespace,
+                all_namespaces=all_namespaces,
+                phases=phases,
+                label_selector=label_selector,
+                created_from=created_from,
+                created_before=created_before,
+                page_size=page_size,
+            )
+        )
 
     def watch(
         self, name: str, *, namespace: str | None = None, cursor: str = ""
-    ) -> Iterator[jobs_pb2.WatchJobReply]:
-        """Yield how a job stands, and its events, until it has ended.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            cursor: Of the last reply that was seen; empty: from the oldest event that is kept.
-
-        Raises:
-            GoneError: The job was replaced by another of its name.
-        """
-        raise NotImplementedError
+    ) -> Generator[jobs_pb2.WatchJobReply, None, None]:
+        """Yield how a job stands, and its events, until it has ended."""
+        return self._session.each(
+            lambda client: client.watch(name, namespace=namespace, cursor=cursor)
+        )
 
     def logs(
         self,
@@ -133,19 +125,19 @@ class Client:
         attempt: int | None = None,
         follow: bool = False,
         cursor: str = "",
-    ) -> Iterator[jobs_pb2.LogsReply]:
-        """Yield what a job's code has printed; with *follow*, until the job has ended.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            stage: Only of this stage; empty: of all.
-            task: Only of this task of the stage.
-            attempt: Only of this attempt at it.
-            follow: Go on.
-            cursor: Of the last reply that was seen.
-        """
-        raise NotImplementedError
+    ) -> Generator[jobs_pb2.LogsReply, None, None]:
+        """Yield what a job's code has printed; with *follow*, until the job has ended."""
+        return self._session.each(
+            lambda client: client.logs(
+                name,
+                namespace=namespace,
+                stage=stage,
+                task=task,
+                attempt=attempt,
+                follow=follow,
+                cursor=cursor,
+            )
+        )
 
     def results(
         self,
@@ -155,24 +147,13 @@ class Client:
         first_part: int = 0,
         parts: int = 0,
         cursor: str = "",
-    ) -> Iterator[jobs_pb2.ResultsReply]:
-        """Yield the frames of a job's records, part by part.
-
-        The first reply has ``info``. If the records are in an output (``info.output_url``), nothing
-        follows. What comes is counted; with a *cursor* it cannot be.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            first_part: From 0.
-            parts: How many; 0: all that follow.
-            cursor: Of the last reply that was seen; the other arguments as then.
-
-        Raises:
-            NotPossibleError: The job has not succeeded, or its results are lost.
-            LostRecordsError: The counts differ.
-        """
-        raise NotImplementedError
+    ) -> Generator[jobs_pb2.ResultsReply, None, None]:
+        """Yield the frames of a job's records, part by part."""
+        return self._session.each(
+            lambda client: client.results(
+                name, namespace=namespace, first_part=first_part, parts=parts, cursor=cursor
+            )
+        )
 
     def records(
         self,
@@ -182,57 +163,128 @@ class Client:
         first_part: int = 0,
         parts: int = 0,
         trust: bool = False,
-    ) -> Iterator[tuple[Any, Any]]:
-        """Yield the (key, value) records of a job, from its output if it has one.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            first_part: From 0.
-            parts: How many; 0: all that follow.
-            trust: Read pickles, although this user has not submitted the job from here: whoever
-                wrote them can run any code here.
-
-        Raises:
-            UntrustedError: There are pickles, and no reason to trust who wrote them.
-            LostRecordsError: The counts differ.
-        """
-        raise NotImplementedError
+    ) -> Generator[tuple[Any, Any], None, None]:
+        """Yield the (key, value) records of a job, from its output if it has one."""
+        for batch in self._session.each(
+            lambda client: client.batches(
+                name, namespace=namespace, first_part=first_part, parts=parts, trust=trust
+            )
+        ):
+            yield from batch
 
     def wait(
         self, name: str, *, namespace: str | None = None, timeout_s: float | None = None
     ) -> jobs_pb2.Job:
-        """Return the job when it has ended, however it did; its ``phase`` says how.
-
-        Raises:
-            TimeoutError: It still runs after *timeout_s* seconds.
-        """
-        raise NotImplementedError
+        """Return the job when it has ended, however it did; its ``phase`` says how."""
+        return self._session.run(
+            lambda client: client.wait(name, namespace=namespace, timeout_s=timeout_s)
+        )
 
     def cancel(self, name: str, *, namespace: str | None = None, reason: str = "") -> jobs_pb2.Job:
-        """Stop a job for good; ``wait`` tells when it has. Nothing happens to one that has ended.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            reason: For people.
-        """
-        raise NotImplementedError
+        """Stop a job for good; ``wait`` tells when it has."""
+        return self._session.run(
+            lambda client: client.cancel(name, namespace=namespace, reason=reason)
+        )
 
     def retry(self, name: str, *, namespace: str | None = None) -> jobs_pb2.Job:
-        """Run what is missing of a failed job.
-
-        Raises:
-            NotPossibleError: It has not failed.
-        """
-        raise NotImplementedError
+        """Run what is missing of a failed job."""
+        return self._session.run(lambda client: client.retry(name, namespace=namespace))
 
     def delete(self, name: str, *, namespace: str | None = None, uid: str = "") -> None:
-        """Remove a job and all that it left but its output.
+        """Remove a job and all that it left but its output."""
+        self._session.run(lambda client: client.delete(name, namespace=namespace, uid=uid))
 
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            uid: Only if the job is still this one; empty: whichever it is.
-        """
-        raise NotImplementedError
+
+class _Session:
+    """An ``AsyncClient`` that is open on the background loop until it is told to close.
+
+    It knows nothing of the ``Client`` that it is for, so that this one may be forgotten.
+    """
+
+    def __init__(self, connection: Connection, patience_s: float) -> None:
+        self._loop = background_loop()
+        self._client = AsyncClient(connection, patience_s=patience_s)
+        self._stop = asyncio.Event()
+        self._closed = False
+        opened: Future[None] = Future()
+        # One task opens and closes it: a connection through kubectl has tasks of its own.
+        self._life = self._loop.start(self._live(opened))
+        try:
+            opened.result()
+        except BaseException:
+            self._life.cancel()
+            raise
+
+    def run(self, call: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
+        """Return what a call returns."""
+        return self._run(call(self._client))
+
+    def each(
+        self, call: Callable[[AsyncClient], AsyncGenerator[T, None]]
+    ) -> Generator[T, None, None]:
+        """Yield what a call yields."""
+        stream = call(self._client)
+        try:
+            while True:
+                yield self._run(_next(stream))
+        except _Exhausted:
+            return
+        finally:
+            self._end(stream)
+
+    def close(self) -> None:
+        """End all calls and close the client; doing it again does nothing."""
+        if self._closed or self._loop is not background_loop():  # a fork's parent closes it
+            return
+        self._closed = True
+        self._loop.start(self._tell_to_stop())
+        if not self._loop.is_here:
+            self._life.exception(_CLOSE_S)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._closed or self._loop is not background_loop():
+            coroutine.close()
+            raise ClientError(
+                "the client is closed"
+                if self._closed
+                else "the client was made before this process was forked: make another"
+            )
+        try:
+            return self._loop.run(coroutine)
+        except CancelledError:
+            raise ClientError("the client was closed meanwhile") from None
+
+    def _end(self, stream: AsyncGenerator[T, None]) -> None:
+        if self._closed or self._loop is not background_loop():
+            return  # it has ended with all calls, or belongs to the parent
+        future = self._loop.start(_ended(stream))
+        if not self._loop.is_here:  # as when memory is collected there
+            future.result(_CLOSE_S)
+
+    async def _live(self, opened: "Future[None]") -> None:
+        try:
+            async with self._client:
+                opened.set_result(None)
+                await self._stop.wait()
+        except BaseException as error:
+            if not opened.done():
+                opened.set_exception(error)
+            raise
+
+    async def _tell_to_stop(self) -> None:
+        self._stop.set()
+
+
+class _Exhausted(Exception):
+    """Nothing follows; StopAsyncIteration cannot pass through a future."""
+
+
+async def _next(stream: AsyncGenerator[T, None]) -> T:
+    try:
+        return await anext(stream)
+    except StopAsyncIteration:
+        raise _Exhausted from None
+
+
+async def _ended(stream: AsyncGenerator[T, None]) -> None:
+    await stream.aclose()

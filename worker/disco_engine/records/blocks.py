@@ -231,6 +231,14 @@ def records_of(frame: Frame) -> int:
     return number
 
 
+def has_pickles(frame: Frame) -> bool:
+    """Return whether decoding a frame would unpickle something, as its header says."""
+    if len(frame.data) < HEADER_BYTES:
+        return False
+    flags: int = _FIELDS.unpack_from(frame.data)[3]
+    return bool(flags & (_KEYS_PICKLED | _VALUES_PICKLED))
+
+
 def raw_bytes_of(frame: Frame) -> int:
     """Return the length of a frame's payload before compression, as its header says."""
     length: int = _FIELDS.unpack_from(frame.data)[5]

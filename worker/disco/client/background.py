@@ -1,0 +1,82 @@
+"""An event loop on a thread of its own, for programs without one.
+
+All clients of a process share it: gRPC has one poller for all loops of a process, and several loops
+would wake each other up for nothing.
+"""
+
+import asyncio
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_STOP_S = 5.0
+
+
+class BackgroundLoop:
+    """A running event loop; it ends when Python exits."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        # A daemon: Python would otherwise wait for it before it lets anybody stop it.
+        self._thread = threading.Thread(
+            target=_run, args=(self._loop,), name="disco-client", daemon=True
+        )
+        self._thread.start()
+        weakref.finalize(self, _stop, self._loop, self._thread)
+
+    @property
+    def is_here(self) -> bool:
+        """This code runs on the loop's own thread, which must not wait for itself."""
+        return threading.current_thread() is self._thread
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Start a coroutine there."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return what a coroutine returns; when this is interrupted, it is cancelled."""
+        future = self.start(coroutine)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+def background_loop() -> BackgroundLoop:
+    """Return this process's loop."""
+    return _loop_of(os.getpid())  # threads do not survive a fork
+
+
+_made = threading.Lock()
+
+
+def _loop_of(pid: int) -> BackgroundLoop:
+    with _made:
+        return _made_loop(pid)
+
+
+@functools.lru_cache(maxsize=1)
+def _made_loop(pid: int) -> BackgroundLoop:
+    return BackgroundLoop()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    if thread.is_alive():
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_STOP_S)

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from disco.v1 import common_pb2, coordinator_pb2
+from disco_engine.failures import reason_of
 from disco_operator import names
 from disco_operator.children.partition import keeps_volumes, services_of
 from disco_operator.conditions import Condition, Phase, condition_of, drop_condition
@@ -15,13 +15,6 @@ from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 LET_GO_S = 1.0
 """After the end of a job, before what is not watched is removed."""
-
-_REASONS = {
-    common_pb2.FAILURE_KIND_USER: "TaskFailed",
-    common_pb2.FAILURE_KIND_DATA: "InputUnreadable",
-    common_pb2.FAILURE_KIND_INFRASTRUCTURE: "LostTooOften",
-    common_pb2.FAILURE_KIND_FATAL: "JobInvalid",
-}
 
 
 def stop_message(job: DiscoJob, status: Json) -> str:
@@ -48,15 +41,8 @@ def ended(job: DiscoJob, status: Json, observed: Observed, phase: Phase, now: da
             phase, reason = Phase.CANCELLED, "Cancelled"
         return finish(job, status, observed, phase, reason, message, now)
     assert progress is not None
-    reason = "Cancelled" if phase is Phase.CANCELLED else _reason(progress)
+    reason = "Cancelled" if phase is Phase.CANCELLED else reason_of(progress)
     return finish(job, status, observed, phase, reason, progress.message, now)
-
-
-def _reason(progress: coordinator_pb2.JobProgress) -> str:
-    for report in reversed(progress.failures):
-        if report.failure.message and report.failure.message in progress.message:
-            return _REASONS.get(report.failure.kind, "JobFailed")
-    return "JobFailed"
 
 
 def finish(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from disco.v1 import common_pb2, coordinator_pb2
+from disco_engine.failures import worth_telling
 from disco_operator.conditions import Phase
 from disco_operator.model import DiscoJob, Json, written_time
 
@@ -57,7 +58,7 @@ def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: date
         status["stage"] = current[:MAX_NAME]
     known = {_identity(failure): failure for failure in status.get("failures", ())}
     status["failures"] = [
-        _failure(report, known, now) for report in _worth_telling(progress)[-MAX_FAILURES:]
+        _failure(report, known, now) for report in worth_telling(progress)[-MAX_FAILURES:]
     ]
 
 
@@ -67,21 +68,6 @@ def not_yet_informed(progress: coordinator_pb2.JobProgress, status: Json) -> boo
     Until it has heard from the partition services what its predecessor did, it knows no stages.
     """
     return not progress.stages and bool(status.get("stages"))
-
-
-def _worth_telling(
-    progress: coordinator_pb2.JobProgress,
-) -> list[coordinator_pb2.FailureReport]:
-    """Return the failures that somebody must act on.
-
-    Those of attempts that lost their worker are none, unless they have ended the job.
-    """
-    return [
-        report
-        for report in progress.failures
-        if report.failure.kind != common_pb2.FAILURE_KIND_INFRASTRUCTURE
-        or progress.phase == coordinator_pb2.JOB_PHASE_FAILED
-    ]
 
 
 def plan_of(job: DiscoJob, progress: coordinator_pb2.JobProgress) -> str:

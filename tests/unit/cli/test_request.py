@@ -45,7 +45,8 @@ def test_a_manifest_says_everything(manifest: str) -> None:
     assert request.jobargs == {"partitions": 3, "output": f"{here}/out", "format": "csv"}
     assert request.settings == {"max_attempts": 7, "task_timeout_s": 60.0}
     assert (request.name, request.workers, request.slots) == ("count", 4, 2)
-    assert request.notes == ("only for clusters, ignored here: spec.image",)
+    assert request.manifest is not None
+    assert request.manifest.cluster_only == ("spec.image",)
 
 
 def test_flags_take_precedence_over_the_manifest(manifest: str) -> None:
@@ -56,7 +57,6 @@ def test_flags_take_precedence_over_the_manifest(manifest: str) -> None:
         "memory": 1000,
         "workers": 1,
         "name": "mine",
-        "head": None,
     }
     request = request_from(manifest, ("other.txt",), flags)
 
@@ -68,7 +68,7 @@ def test_flags_take_precedence_over_the_manifest(manifest: str) -> None:
         "task_timeout_s": 60.0,
         "memory_limit_bytes": 1000,
     }
-    assert (request.name, request.workers, request.slots, request.head) == ("mine", 1, 2, None)
+    assert (request.name, request.workers, request.slots) == ("mine", 1, 2)
 
 
 @pytest.mark.usefixtures("manifest")

@@ -145,8 +145,15 @@ class LineDisplay:
             self.note(wording.finished_line(stage))
 
 
-def display_for(*, quiet: bool, as_json: bool, title: str) -> Display:
-    """Return the display that fits what the user asked for and where the output goes."""
+def display_for(*, quiet: bool, as_json: bool, title: str, age_s: float = 0.0) -> Display:
+    """Return the display that fits what the user asked for and where the output goes.
+
+    Args:
+        quiet: Show nothing.
+        as_json: For programs.
+        title: Name of the job.
+        age_s: Seconds since it was made.
+    """
     if as_json:
         return JsonDisplay(sys.stdout)
     if quiet:
@@ -154,5 +161,5 @@ def display_for(*, quiet: bool, as_json: bool, title: str) -> Display:
     if sys.stderr.isatty():
         from disco.cli.live_display import LiveDisplay  # rich is slow to import: only if used
 
-        return LiveDisplay(title)
+        return LiveDisplay(title, age_s=age_s)
     return LineDisplay(sys.stderr)

@@ -14,7 +14,7 @@ from disco.cli.display import display_for
 from disco.cli.ending import Ending
 from disco.cli.interrupts import Interrupts
 from disco.cli.preparation import prepare
-from disco.cli.request import RunRequest, WrongUseError
+from disco.cli.request import JobRequest, Showing, WrongUseError
 from disco.core import result_iterator
 from disco.error import DataError
 from disco.v1 import coordinator_pb2
@@ -31,8 +31,13 @@ class _WatchEnded:
 _Item = coordinator_pb2.WatchReply | signal.Signals | _WatchEnded
 
 
-def execute(request: RunRequest) -> int:
+def execute(request: JobRequest, showing: Showing, *, keep_logs: bool) -> int:
     """Run the job, show it, print its results; return the exit status.
+
+    Args:
+        request: What to run.
+        showing: What to show of it.
+        keep_logs: Keep the logs of all processes, and say where.
 
     Raises:
         WrongUseError: There is no such job, or it makes no sense.
@@ -44,12 +49,12 @@ def execute(request: RunRequest) -> int:
             workers=prepared.workers,
             slots=prepared.slots,
             partition_services=prepared.partition_services,
-            keep_logs=request.keep_logs,
+            keep_logs=keep_logs,
         )
     except ValueError as error:
         raise WrongUseError(str(error)) from error
     except OSError as error:
-        return Ending(request, prepared.spec).broken(f"cannot be started: {error}")
+        return Ending(prepared.spec.name, showing).broken(f"cannot be started: {error}")
     run = session.Run(
         name=prepared.spec.name,
         spec=prepared.spec,
@@ -59,21 +64,31 @@ def execute(request: RunRequest) -> int:
         slots=prepared.slots,
     )
     session.add(run)  # where result_iterator looks for results
-    return _Execution(request, run).run()
+    notes = _ignored(request)
+    return _Execution(run, showing, notes, keep_logs=keep_logs).run()
+
+
+def _ignored(request: JobRequest) -> tuple[str, ...]:
+    """Return what to tell of a manifest that says more than this machine can do."""
+    if request.manifest is None or not request.manifest.cluster_only:
+        return ()
+    return (f"only for clusters, ignored here: {', '.join(request.manifest.cluster_only)}",)
 
 
 class _Execution:
     """One run of one job, from its start to the exit status."""
 
-    def __init__(self, request: RunRequest, run: session.Run) -> None:
-        self._notes = request.notes
-        self._keep_logs = request.keep_logs
+    def __init__(
+        self, run: session.Run, showing: Showing, notes: tuple[str, ...], *, keep_logs: bool
+    ) -> None:
+        self._notes = notes
+        self._keep_logs = keep_logs
         self._run = run
         self._engine = run.engine
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._interrupts = Interrupts(self._items)
-        self._display = display_for(quiet=request.quiet, as_json=request.as_json, title=run.name)
-        self._ending = Ending(request, run.spec)
+        self._display = display_for(quiet=showing.quiet, as_json=showing.as_json, title=run.name)
+        self._ending = Ending(run.name, showing)
 
     def run(self) -> int:
         """Run the job and tell how it ended; return the exit status."""
@@ -103,7 +118,9 @@ class _Execution:
             progress = self._follow()
             self._interrupts.urgent = True
             self._display.close()
-            return self._ending.tell(progress, self._records())
+            spec = self._run.spec
+            output = spec.output if spec.HasField("output") else None
+            return self._ending.tell(progress, self._records(), output=output)
         except EngineError as error:
             self._display.close()
             if self._interrupts.received:

@@ -81,7 +81,12 @@ def parse_reference(text: str, directory: Path) -> JobReference:
 
 
 def load_job(reference: JobReference) -> "Job":
-    """Import the job and return it; a class is instantiated.
+    """Import the job and return it; raises as ``find_job`` does."""
+    return find_job(reference)[1]
+
+
+def find_job(reference: JobReference) -> tuple[str, "Job"]:
+    """Import the job and return its name in the module, and itself; a class is instantiated.
 
     Raises:
         JobNotFoundError: The import fails, the attribute is missing or no job, or it is not clear
@@ -90,24 +95,24 @@ def load_job(reference: JobReference) -> "Job":
     from disco.job import Job
 
     module = _imported(reference)
-    found = (
-        _attribute(module, reference)
+    name, found = (
+        (reference.attribute, _attribute(module, reference))
         if reference.attribute is not None
         else _only_job(module, reference, Job)
     )
     if isinstance(found, type) and issubclass(found, Job):
         try:
-            return found()
+            return name, found()
         except Exception as error:
             raise JobNotFoundError(
                 f"{found.__name__}() of {reference.source} failed:\n{_users_traceback(error)}"
             ) from error
     if not isinstance(found, Job):
         raise JobNotFoundError(
-            f"{reference.attribute} of {reference.source} is not a job: expected a class derived"
+            f"{name} of {reference.source} is not a job: expected a class derived"
             f" from disco.Job, or an object of one, found {_described(found)}"
         )
-    return found
+    return name, found
 
 
 def _imported(reference: JobReference) -> ModuleType:
@@ -189,13 +194,13 @@ def _jobs_hint(owner: Any) -> str:
     return f"its jobs are {', '.join(jobs)}" if jobs else "it has no jobs"
 
 
-def _only_job(module: ModuleType, reference: JobReference, base: type) -> Any:
-    """Return the job that is meant if none is named: ``job``, else the only one."""
+def _only_job(module: ModuleType, reference: JobReference, base: type) -> tuple[str, Any]:
+    """Return name and value of the job that is meant if none is: ``job``, else the only one."""
     if isinstance(vars(module).get("job"), base):
-        return vars(module)["job"]
+        return "job", vars(module)["job"]
     jobs = dict(_candidates(module, base))
     if len(jobs) == 1:
-        return next(iter(jobs.values()))
+        return next(iter(jobs.items()))
     if not jobs:
         raise JobNotFoundError(
             f"{reference.source} has no job: it needs a class derived from disco.Job"

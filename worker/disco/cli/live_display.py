@@ -5,12 +5,12 @@ import time
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from disco.cli import wording
+from disco.cli.stage_table import stage_table
 from disco.manifest.quantities import duration_text
 from disco.v1 import coordinator_pb2
 
@@ -20,7 +20,6 @@ _ENDS = {
     coordinator_pb2.JOB_PHASE_FAILED: ("failed", "red"),
     coordinator_pb2.JOB_PHASE_CANCELLED: ("cancelled", "red"),
 }
-_WIDE = 100  # columns from which there is room for everything
 
 
 class LiveDisplay:
@@ -29,14 +28,15 @@ class LiveDisplay:
     Args:
         title: The job's name.
         console: Where to; None: standard error.
+        age_s: Seconds since the job was made.
     """
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
+    def __init__(self, title: str, console: Console | None = None, *, age_s: float = 0.0) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._title = title
-        self._started = time.monotonic()
+        self._started = time.monotonic() - age_s
         self._progress: coordinator_pb2.JobProgress | None = None
-        self._heard = self._started  # when _progress was news
+        self._heard = time.monotonic()  # when _progress was news
         self._spinner = Spinner("dots")
         self._live = Live(
             get_renderable=self._render,
@@ -97,37 +97,4 @@ class LiveDisplay:
         over = progress.phase in _ENDS
         if not over:
             now_s += time.monotonic() - self._heard
-        wide = self._console.width >= _WIDE
-        table = Table.grid(padding=(0, 2), pad_edge=False)
-        table.add_column(no_wrap=True, max_width=24, overflow="ellipsis")
-        table.add_column(width=30 if wide else 16)
-        for _ in range(5 if wide else 4):
-            table.add_column(justify="right", no_wrap=True)
-        for stage in progress.stages:
-            row = self._row(stage, now_s, over=over)
-            table.add_row(*(row if wide else (*row[:3], *row[4:])))
-        return table
-
-    def _row(
-        self, stage: coordinator_pb2.StageProgress, now_s: float, *, over: bool
-    ) -> tuple[RenderableType, ...]:
-        bar = ProgressBar(total=max(stage.tasks_total, 1), completed=stage.tasks_done)
-        name = Text(f"  {stage.name}")
-        if not stage.started_s:
-            return name, bar, Text("not run" if over else "waiting", style="dim"), "", "", "", ""
-        done = f"{stage.tasks_done}/{stage.tasks_total}"
-        retries = wording.retries_text(stage.retries) if stage.retries else ""
-        if stage.finished_s or over:
-            when = Text(duration_text(wording.seconds_of(stage, now_s)), style="dim")
-        else:
-            left = wording.left_s(stage, now_s)
-            when = Text("" if left is None else f"{duration_text(left)} left")
-        return (
-            name,
-            bar,
-            done,
-            wording.plural(stage.records_in, "record"),
-            wording.rate_text(stage, now_s),
-            Text(retries, style="yellow"),
-            when,
-        )
+        return stage_table(progress, now_s, width=self._console.width, over=over)

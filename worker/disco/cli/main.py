@@ -1,49 +1,60 @@
 """The ``disco`` command: its subcommands, its version, and how it ends."""
 
+import os
+import signal
 import sys
 
 import click
 
-from disco.cli.run import run
-
-EXIT_INTERRUPTED = 130
+from disco.cli.commands import Commands
+from disco.cli.connection_options import connection_options
+from disco.cli.errors import EXIT_INTERRUPTED
 
 _EPILOG = """
 \b
 Examples:
-  disco run wordcount.py book.txt          run the job of a file over a text
+  disco run wordcount.py book.txt          run the job of a file over a text, here
   disco run job.yaml                       run a manifest, as on a cluster
-  disco run --help                         everything that run can do
+  disco submit wordcount.py s3://b/texts/  the same job on a server; --follow shows it
+  disco ls; disco status NAME              what runs there, and how it stands
+  disco COMMAND --help                     everything that a command can do
 """
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
 @click.version_option(package_name="disco-k8s", prog_name="disco")
-def cli() -> None:
+@connection_options
+@click.pass_context
+def cli(context: click.Context) -> None:
     """MapReduce and multi-stage pipelines in plain Python.
 
-    A job is a Python class with a map and a reduce, or with a pipeline of stages. Here it runs on
-    this machine: a coordinator, partition services and worker processes are started for it, and
-    are gone when it has ended. The same job runs on Kubernetes.
+    A job is a Python class with a map and a reduce, or with a pipeline of stages. "disco run" runs
+    it on this machine: a coordinator, partition services and worker processes are started for it,
+    and are gone when it has ended. "disco submit" hands the same job to a server: one in front of
+    a Kubernetes cluster, or "disco serve" on a machine.
     """
-
-
-cli.add_command(run)
+    if os.environ.get("NO_COLOR"):
+        context.color = False
 
 
 def main() -> None:
-    """Run the command line and exit: 0 success, 1 the job failed, 2 wrong use, 130 interrupted."""
+    """Run the command line and exit; ``disco.cli.errors`` says which status means what."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="disco", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
         status = EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # for what is flushed at the exit
+        status = 128 + signal.SIGPIPE
     sys.exit(status)
 
 

@@ -18,8 +18,8 @@ class WrongUseError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """One ``disco run``.
+class JobRequest:
+    """One job to run, here or elsewhere.
 
     Attributes:
         job: Where the job is.
@@ -28,13 +28,13 @@ class RunRequest:
         params: Over the job's own.
         jobargs: Other arguments of ``Job.run``.
         settings: Fields of disco.v1.Settings that were asked for.
-        workers: Worker processes; None: as the job says, or one per core.
+        workers: Worker processes, or pods; None: as the job says.
         slots: Tasks per worker; None: as the job says.
-        partition_services: Processes that keep outputs.
-        head: Results to print if there is no output; None: all.
-        top: Print this many results with the largest values instead.
-        notes: What to tell the user before the start.
+        partition_services: Processes, or pods, that keep outputs; None: 1.
+        required_files: Paths of files that travel, beyond the job's own.
+        required_modules: Names of modules that travel, beyond the job's own.
         inline_code: Text of the job's module, if the manifest has it.
+        manifest: What the user named, if it is one.
     """
 
     job: JobReference
@@ -45,14 +45,28 @@ class RunRequest:
     settings: Mapping[str, int | float] = field(default_factory=dict)
     workers: int | None = None
     slots: int | None = None
-    partition_services: int = 1
+    partition_services: int | None = None
+    required_files: tuple[str, ...] = ()
+    required_modules: tuple[str, ...] = ()
+    inline_code: str | None = None
+    manifest: "Manifest | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Showing:
+    """What to show of a job.
+
+    Attributes:
+        head: Results to print if there is no output; None: all.
+        top: Print this many results with the largest values instead.
+        quiet: Results and errors only.
+        as_json: One JSON object per line, for programs.
+    """
+
     head: int | None = 20
     top: int | None = None
     quiet: bool = False
     as_json: bool = False
-    keep_logs: bool = False
-    notes: tuple[str, ...] = ()
-    inline_code: str | None = None
 
 
 # Flag to field of disco.v1.Settings.
@@ -67,27 +81,25 @@ _SETTINGS = {
 _JOBARGS = ("partitions", "output", "format")
 
 
-def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> RunRequest:
+def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> JobRequest:
     """Return what the command line asks for.
 
     Args:
         job: The JOB argument.
         inputs: The INPUT arguments.
-        flags: Those that were given, by name.
+        flags: Those of ``disco.cli.job_options`` that were given, by name.
 
     Raises:
         WrongUseError: The manifest is wrong, or there is no such file.
     """
-    if Path(job).suffix in _MANIFEST_SUFFIXES:
+    if is_manifest(job):
         fields = _manifest_fields(Path(job))
     else:
         try:
             fields = {"job": parse_reference(job, Path.cwd())}
         except JobNotFoundError as error:
             raise WrongUseError(str(error)) from error
-    for number, text in enumerate(inputs, start=1):
-        if not text:
-            raise WrongUseError(f"INPUT {number} is empty: expected a path or URL")
+    check(inputs, flags)
     if inputs:
         fields["inputs"] = tuple(inputs)
     for name, value in flags.items():
@@ -99,22 +111,46 @@ def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> R
             fields["jobargs"] = {**fields.get("jobargs", {}), name: value}
         else:
             fields[name] = value
-    if fields.get("jobargs", {}).get("output") == "":
-        raise WrongUseError("--output is empty: expected a directory or URL")
     if "format" in fields.get("jobargs", {}) and "output" not in fields["jobargs"]:
         raise WrongUseError("--format says how to write files: it needs --output, too")
-    return RunRequest(**fields)
+    return JobRequest(**fields)
+
+
+def is_manifest(job: str) -> bool:
+    """Return whether the JOB argument names a manifest."""
+    return Path(job).suffix in _MANIFEST_SUFFIXES
+
+
+def check(inputs: Sequence[str], flags: Mapping[str, Any]) -> None:
+    """Do nothing, if no argument is empty.
+
+    Raises:
+        WrongUseError: One is.
+    """
+    for number, text in enumerate(inputs, start=1):
+        if not text:
+            raise WrongUseError(f"INPUT {number} is empty: expected a path or URL")
+    if flags.get("output") == "":
+        raise WrongUseError("--output is empty: expected a directory or URL")
+
+
+def read(path: Path) -> "Manifest":
+    """Return the manifest at *path*.
+
+    Raises:
+        WrongUseError: It is wrong, or not there.
+    """
+    from disco.manifest import ManifestError, read_manifest  # pydantic is slow to import
+
+    try:
+        return read_manifest(path)
+    except ManifestError as error:
+        raise WrongUseError(f"{path} is not a usable manifest:\n{error}") from error
 
 
 def _manifest_fields(path: Path) -> dict[str, Any]:
     """Return the fields of a request that the manifest at *path* sets."""
-    from disco.manifest import ManifestError, read_manifest  # pydantic is slow to import
-
-    try:
-        manifest = read_manifest(path)
-    except ManifestError as error:
-        raise WrongUseError(f"{path} is not a usable manifest:\n{error}") from error
-    return fields_of(manifest)
+    return fields_of(read(path))
 
 
 def fields_of(manifest: "Manifest") -> dict[str, Any]:
@@ -125,7 +161,7 @@ def fields_of(manifest: "Manifest") -> dict[str, Any]:
         "job": JobReference(module=module, attribute=attribute, directory=directory),
         "name": manifest.job.metadata.name,
         "params": spec.params,
-        "notes": _notes(manifest),
+        "manifest": manifest,
     }
     if spec.inputs:
         fields["inputs"] = tuple(_located(urls, directory) for urls in spec.inputs)
@@ -147,12 +183,6 @@ def fields_of(manifest: "Manifest") -> dict[str, Any]:
     }
     fields.update((name, value) for name, value in engine.items() if value is not None)
     return fields
-
-
-def _notes(manifest: "Manifest") -> tuple[str, ...]:
-    if not manifest.cluster_only:
-        return ()
-    return (f"only for clusters, ignored here: {', '.join(manifest.cluster_only)}",)
 
 
 def _located(urls: Sequence[str], directory: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What a run looks like in words: one place for the sentences that every display shares."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from disco.manifest.quantities import count_text, duration_text, size_text
 from disco.v1 import common_pb2, coordinator_pb2
@@ -35,6 +36,11 @@ _ESCAPED = {
 def printable(text: str) -> str:
     """Return *text* with control characters escaped: what a job prints must not move the cursor."""
     return text.translate(_ESCAPED)
+
+
+def local_time(seconds: float) -> str:
+    """Return a point in time (since 1970-01-01 UTC) as the reader's clock and calendar show it."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def rate_text(stage: coordinator_pb2.StageProgress, now_s: float) -> str:

@@ -27,11 +27,13 @@ class Manifest:
     Attributes:
         path: The file.
         job: What it says.
+        spec: Its ``spec``, as it stands there.
         cluster_only: Fields it sets that a local run ignores, as paths ("spec.image"), in order.
     """
 
     path: Path
     job: DiscoJob
+    spec: Mapping[str, Any]
     cluster_only: tuple[str, ...]
 
 
@@ -58,7 +60,9 @@ def read_manifest(path: Path) -> Manifest:
             tuple(f"{path}:{line}: {message}" for line, message in sorted(problems))
         )
     spec = document.value["spec"]
-    return Manifest(path=path, job=parsed, cluster_only=tuple(cluster_only(spec)))
+    return Manifest(
+        path=path, job=parsed, spec=spec, cluster_only=tuple(cluster_only(spec))
+    )
 
 
 def cluster_only(spec: Mapping[str, Any], *, heeded: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -1,0 +1,55 @@
+"""The list of all commands, in the order and groups in which people look for them.
+
+A command's module is imported when the command is used, or the help of all is shown: ``disco``
+itself, and the completion of names in a shell, answer at once.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+
+import click
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "On this machine": ("run", "serve"),
+    "On a server": ("submit", "ls", "status", "watch", "wait", "events", "logs", "results"),
+    "Jobs of a server": ("cancel", "retry", "delete"),
+    "Around them": ("render", "config", "completion", "version"),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return [name for names in SECTIONS.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None if there is none of that name."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        home = f"disco.cli.{_HOMES.get(cmd_name, cmd_name)}"
+        if find_spec(home) is None:
+            return None
+        module = import_module(home)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in their sections."""
+        for title, names in SECTIONS.items():
+            rows = [
+                (name, command.get_short_help_str(70))
+                for name in names
+                if (command := self.get_command(ctx, name)) is not None
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows, col_max=12)
+
+
+_HOMES = {
+    "ls": "listing",
+    **dict.fromkeys(("cancel", "retry", "delete"), "acting"),
+}
+"""Modules that are not named like their command."""

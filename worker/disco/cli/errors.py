@@ -1,0 +1,46 @@
+"""How the command line fails: which exit status an error means, and how it is said."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+
+EXIT_FAILED = 1
+EXIT_WRONG_USE = 2
+EXIT_UNREACHABLE = 3
+EXIT_TIMEOUT = 4
+EXIT_INTERRUPTED = 130
+
+EXIT_STATUS = """
+\b
+Exit status:
+  0  done; the job succeeded      3    the server does not answer, or does not let you
+  1  the job failed, or it is     4    it took longer than --timeout
+     not in a state for this      130  interrupted by Ctrl-C (the job goes on)
+  2  wrong use: flags, names,
+     manifest, job file, settings
+"""
+
+
+class CommandError(click.ClickException):
+    """Ends the command: a message, without click's usage, and a status."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc] # click's is not only of the class
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message."""
+        click.secho(f"Error: {self.message}", file=file, err=file is None, fg="red")
+
+
+@contextmanager
+def wrong_use() -> Iterator[None]:
+    """Turn WrongUseError into the end of the command."""
+    from disco.cli.request import WrongUseError
+
+    try:
+        yield
+    except WrongUseError as error:
+        raise CommandError(str(error), EXIT_WRONG_USE) from error

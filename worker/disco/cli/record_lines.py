@@ -1,0 +1,52 @@
+"""Records on a screen: which of them are shown, and how each becomes a line or a JSON value."""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+
+def selected(
+    records: Iterable[tuple[Any, Any]], *, head: int | None, top: int | None
+) -> Iterator[tuple[Any, Any]]:
+    """Return the records to show.
+
+    Args:
+        records: All.
+        head: So many of the first; None: all.
+        top: Instead, so many with the largest values; the first, if the values have no order.
+    """
+    if top is None:
+        return islice(records, head)
+    try:
+        return iter(heapq.nlargest(top, records, key=lambda pair: pair[1]))
+    except TypeError as error:
+        click.secho(
+            f"--top: these values have no order ({error}); here are the first",
+            err=True,
+            fg="yellow",
+        )
+        return islice(records, top)
+
+
+def line_of(key: Any, value: Any) -> str:
+    """Return a record as the text format writes it, but always on one line."""
+    return _cell(key) if value is None else f"{_cell(key)}\t{_cell(value)}"
+
+
+def _cell(value: Any) -> str:
+    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+    return text.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def json_value(value: Any) -> Any:
+    """Return *value* if JSON has it; bytes as text, anything else as its ``repr``."""
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)

@@ -1,0 +1,119 @@
+"""The server that a command talks to: found, opened, and its errors turned into exit statuses."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from disco.cli.connection_options import where
+from disco.cli.errors import (
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    EXIT_WRONG_USE,
+    CommandError,
+)
+
+if TYPE_CHECKING:
+    from disco.client.errors import ClientError
+    from disco.client.sync import Client
+
+
+@contextmanager
+def open_server(*, namespace: str | None = None, patience_s: float = 60.0) -> Iterator["Client"]:
+    """Give a client of the server that flags, environment and settings name.
+
+    Args:
+        namespace: Instead of the one that flags name.
+        patience_s: Seconds to go on trying while a server that has answered before does not.
+
+    Raises:
+        CommandError: There is no such server, or a call of the body was not carried out.
+    """
+    from disco.client.connection import resolve
+    from disco.client.sync import Client
+
+    said = where()
+    with client_errors():
+        connection = resolve(
+            context=said.context,
+            server=said.server,
+            namespace=namespace or said.namespace,
+            token_file=said.token_file,
+        )
+        with Client(connection, patience_s=patience_s) as client:
+            yield client
+
+
+@contextmanager
+def client_errors() -> Iterator[None]:
+    """Turn errors of the client into the end of the command."""
+    from disco.client.errors import ClientError
+    from disco.error import DiscoError
+
+    try:
+        yield
+    except ClientError as error:
+        raise CommandError(str(error), exit_status(error)) from error
+    except DiscoError as error:
+        raise CommandError(str(error), EXIT_WRONG_USE) from error
+
+
+def exit_status(error: "ClientError") -> int:
+    """Return the exit status that tells a script what kind of error it was."""
+    from disco.client import errors
+
+    match error:
+        case (
+            errors.NotConnectedError()
+            | errors.UnauthenticatedError()
+            | errors.DeniedError()
+            | errors.OverloadedError()
+            | errors.InternalError()
+        ):
+            return EXIT_UNREACHABLE
+        case errors.NotPossibleError() | errors.GoneError() | errors.LostRecordsError():
+            return EXIT_FAILED
+        case _:
+            return EXIT_WRONG_USE
+
+
+class JobName(NamedTuple):
+    """Which job is meant; *namespace* None: the one that flags or settings name."""
+
+    namespace: str | None
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class _JobNameType(click.ParamType[JobName]):
+    name = "job"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> JobName:
+        """Return what NAME or NAMESPACE/NAME means."""
+        if isinstance(value, JobName):
+            return value
+        namespace, slash, name = str(value).rpartition("/")
+        if not name or (slash and not namespace):
+            self.fail(f'expected the name of a job, found "{value}"', param, ctx)
+        return JobName(namespace or None, name)
+
+
+def _complete_jobs(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Return the names of jobs, if the server answers at once."""
+    from itertools import islice
+
+    with context, open_server(patience_s=0) as client:
+        names = [job.name for job in islice(client.list(), 500)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def job_argument(**more: Any) -> Callable[[Any], Any]:
+    """Return the decorator for a JOB that a server knows; *more* as for ``click.argument``."""
+    return click.argument("job", type=_JobNameType(), shell_complete=_complete_jobs, **more)

@@ -24,10 +24,12 @@ def watch_replies(update: Update) -> Iterator[jobs_pb2.WatchJobReply]:
         yield jobs_pb2.WatchJobReply(job=update.job, events=events, cursor=cursor)
 
 
-def log_replies(request: jobs_pb2.LogsRequest, update: Update) -> Iterator[jobs_pb2.LogsReply]:
-    """Yield what a reader of logs is told; nothing, if he follows and there is nothing for him."""
+def log_replies(
+    request: jobs_pb2.LogsRequest, update: Update, *, first: bool
+) -> Iterator[jobs_pb2.LogsReply]:
+    """Yield what a reader of logs is told; nothing, if nothing is for him, but for the first."""
     entries = [event for event in update.events if _wanted(request, event)]
-    if entries or not request.follow:
+    if entries or first:
         for portion, cursor in _portions(LOGS, update, entries):
             yield jobs_pb2.LogsReply(entries=portion, cursor=cursor)
 

@@ -14,15 +14,18 @@ from disco_gateway.backend import Caller
 from disco_gateway.calls import Calls
 from disco_gateway.errors import InvalidRequestError
 from disco_gateway.methods import METHODS, SERVICE, Method
+from disco_gateway.metrics import Metrics
 from disco_gateway.service import Service
+
+DOOR = "grpc"
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Body = Callable[[Caller | None], Awaitable[Message | None]]
 
 
-def add_door(server: grpc.aio.Server, service: Service, calls: Calls) -> None:
+def add_door(server: grpc.aio.Server, service: Service, calls: Calls, metrics: Metrics) -> None:
     """Have *server* answer the calls of ``disco.v1.Jobs``."""
-    door = _Door(service, calls)
+    door = _Door(service, calls, metrics)
     handlers = {method.name: door.handler(method) for method in METHODS}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),)
@@ -30,9 +33,10 @@ def add_door(server: grpc.aio.Server, service: Service, calls: Calls) -> None:
 
 
 class _Door:
-    def __init__(self, service: Service, calls: Calls) -> None:
+    def __init__(self, service: Service, calls: Calls, metrics: Metrics) -> None:
         self._service = service
         self._calls = calls
+        self._metrics = metrics
 
     def handler(self, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return what gRPC calls; requests are parsed here, so that errors in them are told."""
@@ -79,15 +83,17 @@ class _Door:
         )
 
     async def _answer(self, method: Method, context: _Context, body: _Body) -> Message | None:
-        try:
-            async with self._calls.entered(
-                method, _authorization(context), patience_s=context.time_remaining()
-            ) as caller:
-                return await body(caller)
-        except Exception as error:
-            if context.cancelled():
-                raise
-            status = status_of(error, method.name)
+        with self._metrics.call(DOOR, method) as outcome:
+            try:
+                async with self._calls.entered(
+                    method, _authorization(context), patience_s=context.time_remaining()
+                ) as caller:
+                    return await body(caller)
+            except Exception as error:
+                if context.cancelled():  # nobody is there to hear of it
+                    raise
+                status = status_of(error, method.name)
+                outcome.code = status.code
         await context.abort_with_status(rpc_status.to_status(status))
         return None
 

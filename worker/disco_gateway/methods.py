@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from google.api import annotations_pb2, http_pb2  # type: ignore[import-untyped]
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
@@ -49,6 +50,11 @@ def _method(descriptor: MethodDescriptor) -> Method:
         gives_stream=descriptor.server_streaming,
         rules=rules,
     )
+
+
+def descriptor_of(message: type[Message]) -> Descriptor:
+    """Return what a message consists of."""
+    return cast(Descriptor, message.DESCRIPTOR)  # its stub knows a private type, too
 
 
 def _class_of(descriptor: Descriptor) -> type[Message]:

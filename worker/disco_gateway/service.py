@@ -108,11 +108,13 @@ class Service:
         rights = self._rights(caller, Verb.GET, request.namespace)
         await rights.check()
         updates = self._backend.follow(request.namespace, request.name, since)
+        first = True
         async with aclosing(updates):
             async for update in updates:
                 await rights.check()
-                for reply in log_replies(request, update):
+                for reply in log_replies(request, update, first=first):
                     yield reply
+                first = False
                 if not request.follow:
                     break
 

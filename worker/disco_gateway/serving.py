@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import grpc.aio
+from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
@@ -13,12 +15,16 @@ from disco_gateway.backend import Backend
 from disco_gateway.calls import Calls
 from disco_gateway.certificate import Certificate
 from disco_gateway.grpc_door import add_door
+from disco_gateway.http_door import application
 from disco_gateway.limits import MIB, Limits
 from disco_gateway.methods import SERVICE
+from disco_gateway.metrics import Metrics
 from disco_gateway.service import Service
 
 _REPLY_BYTES = 16 * MIB
 """Of one message: a frame has at most 8 MiB, and a reply of results about one more."""
+
+_KEEPALIVE_S = 75.0
 
 _ANONYMOUS_CALLS = 200
 """Open at once beside those of ``Jobs``: of health and reflection, which ask for no token."""
@@ -63,25 +69,36 @@ async def serving(
     """
     limits = limits or Limits()
     calls = Calls(backend, limits, clock=clock)
+    metrics = Metrics(calls)
     service = Service(backend, limits, clock=clock)
     async with AsyncExitStack() as stack:
+        server = _grpc_server(limits)
+        add_door(server, service, calls, metrics)
         grpc_port = await stack.enter_async_context(
-            _grpc_served(service, calls, limits, grpc_address, tls)
+            _grpc_served(server, grpc_address, tls, limits.stop_s)
         )
+        http_port = 0
+        if http_address:
+            app = application(service, calls, metrics, limits)
+            http_port = await stack.enter_async_context(
+                _http_served(app, http_address, tls, limits.stop_s)
+            )
         stack.callback(calls.close)
-        yield Served(grpc_port=grpc_port, http_port=0)
+        yield Served(grpc_port=grpc_port, http_port=http_port)
 
 
-@asynccontextmanager
-async def _grpc_served(
-    service: Service, calls: Calls, limits: Limits, address: str, tls: Certificate | None
-) -> AsyncIterator[int]:
-    server = rpc.open_server(
+def _grpc_server(limits: Limits) -> grpc.aio.Server:
+    return rpc.open_server(
         request_bytes=limits.request_bytes,
         reply_bytes=_REPLY_BYTES,
         most_calls=limits.calls + limits.streams + _ANONYMOUS_CALLS,
     )
-    add_door(server, service, calls)
+
+
+@asynccontextmanager
+async def _grpc_served(
+    server: grpc.aio.Server, address: str, tls: Certificate | None, stop_s: float
+) -> AsyncIterator[int]:
     told = health.aio.HealthServicer()
     await told.set(SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(told, server)
@@ -99,7 +116,35 @@ async def _grpc_served(
         yield bound
     finally:
         await told.enter_graceful_shutdown()
-        await server.stop(limits.stop_s)
+        await server.stop(stop_s)
+
+
+@asynccontextmanager
+async def _http_served(
+    app: web.Application, address: str, tls: Certificate | None, stop_s: float
+) -> AsyncIterator[int]:
+    host, port = split_address(address)
+    if tls is None:
+        check_private(host, address)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,  # a reader that has gone must not be waited for
+        keepalive_timeout=_KEEPALIVE_S,
+        auto_decompress=False,  # what is counted is what comes
+        shutdown_timeout=stop_s,
+    )
+    await runner.setup()
+    try:
+        context = tls.for_http() if tls is not None else None
+        try:
+            site = web.TCPSite(runner, host.strip("[]"), port, ssl_context=context)
+            await site.start()
+        except OSError as error:
+            raise rpc.PortTakenError(address) from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
 
 
 def split_address(address: str) -> tuple[str, int]:

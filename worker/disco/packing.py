@@ -26,8 +26,9 @@ from typing import Any
 import cloudpickle
 
 from disco.error import DiscoError
+from disco.ignoring import IGNORE_FILE
 from disco.payload import LOADER, Header, join_payload
-from disco.sources import ModuleFiles, is_installed, looks_secret
+from disco.sources import ModuleFiles, is_installed
 from disco.v1 import job_pb2
 
 
@@ -37,6 +38,7 @@ def pack_job(
     *,
     required_files: Any = (),
     required_modules: Any = None,
+    modules: ModuleFiles | None = None,
 ) -> job_pb2.JobCode:
     """Return the code of a job that exists as an object in this process.
 
@@ -45,12 +47,13 @@ def pack_job(
         jobargs: Arguments of ``Job.run``.
         required_files: Paths of files that travel, to ``lib/NAME``; or a dict of name to bytes.
         required_modules: Names of modules that travel although nothing imports them.
+        modules: Where the files are noted that travel, and those that do not; None: nobody asks.
 
     Raises:
         DiscoError: Something cannot be pickled or read; the message says what.
     """
     by_value = [module for module in _modules_of(job, jobargs) if not _is_importable(module)]
-    modules = ModuleFiles()
+    modules = modules or ModuleFiles()
     for module in _modules_of(job, jobargs):
         modules.add_loaded(module)
     modules.add_named(required_modules or ())
@@ -76,6 +79,8 @@ def pack_reference(
     *,
     directory: Path | None = None,
     required_files: Any = (),
+    required_modules: Any = None,
+    modules: ModuleFiles | None = None,
 ) -> job_pb2.JobCode:
     """Return the code of a job that only the workers import.
 
@@ -85,14 +90,17 @@ def pack_reference(
         jobargs: Arguments of ``Job.run``; they travel as JSON.
         directory: Where ``file.py`` and modules are looked for; None: the working directory. A
             module that is not there must be installed where the workers run.
-        required_files: As in ``pack_job``.
+        required_files: As in ``pack_job``, as the next two.
+        required_modules: Names of modules that travel although nothing imports them.
+        modules: Where the files are noted that travel, and those that do not.
 
     Raises:
         DiscoError: There is no such file, or an argument is not JSON.
     """
     place = directory or Path.cwd()
     name, _, attribute = reference.partition(":")
-    modules = ModuleFiles()
+    modules = modules or ModuleFiles()
+    modules.add_named(required_modules or ())
     if name.endswith(".py"):
         path = (place / name).resolve()
         if not path.is_file():
@@ -120,7 +128,7 @@ def _code(
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
         for name, path in modules.files.items():
             target.write(path, name)
-        for name, content in _required(required_files):
+        for name, content in _required(required_files, modules):
             target.writestr(f"lib/{name}", content)
         empty = not target.namelist()
     return job_pb2.JobCode(
@@ -130,18 +138,24 @@ def _code(
     )
 
 
-def _required(files: Any) -> Iterator[tuple[str, bytes]]:
+def _required(files: Any, modules: ModuleFiles) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of the files that the job asked for."""
     pairs = files.items() if isinstance(files, Mapping) else ((path, None) for path in files)
     for name, content in pairs:
-        base = Path(name).name
-        if looks_secret(base):
+        path = Path(name)
+        if not modules.may_travel(path.name):
             raise DiscoError(
                 f"required file {name}: it looks like a secret, which never travels with a job;"
-                " give it to the workers as a file or an environment variable of theirs"
+                " give it to the workers as a file or an environment variable of theirs, or, if it"
+                f" is none, allow it: allow_secrets=[{path.name!r}]"
+            )
+        if content is None and modules.excludes(path):
+            raise DiscoError(
+                f"required file {name}: {path.parent / IGNORE_FILE} excludes it; remove it from one"
+                " of the two"
             )
         try:
-            yield base, Path(name).read_bytes() if content is None else bytes(content)
+            yield path.name, path.read_bytes() if content is None else bytes(content)
         except OSError as error:
             raise DiscoError(f"required file {name}: {error.strerror or error}") from error
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from disco.ignoring import IgnoreFiles
+
 _SECRETS = (
     ".env", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keytab",
     "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pgpass", ".git-credentials",
@@ -20,7 +22,7 @@ _SECRETS = (
 )  # fmt: skip
 
 
-_OURS = ("disco", "disco_engine", "disco_operator")  # every worker has them
+_OURS = ("disco", "disco_engine", "disco_gateway", "disco_operator")  # every worker has them
 
 
 def looks_secret(name: str) -> bool:
@@ -43,12 +45,29 @@ def is_installed(module: ModuleType) -> bool:
 class ModuleFiles:
     """The files that travel, by the name they have below the root of the modules.
 
+    Args:
+        allow_secrets: Names of files that travel although they look like secrets.
+
     Attributes:
         files: Path by name, such as ``package/module.py``.
+        ignored: Files that an ignore file excludes, although the job imports them.
+        secrets: Files that look like secrets, and so do not travel, although the job imports them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_secrets: Iterable[str] = ()) -> None:
         self.files: dict[str, Path] = {}
+        self.ignored: list[Path] = []
+        self.secrets: list[Path] = []
+        self._allowed = frozenset(allow_secrets)
+        self._ignore_files = IgnoreFiles()
+
+    def may_travel(self, name: str) -> bool:
+        """Return whether a file of this name may travel: it looks like no secret, or is allowed."""
+        return name in self._allowed or not looks_secret(name)
+
+    def excludes(self, path: Path) -> bool:
+        """Return whether the ignore file beside *path* excludes it."""
+        return self._ignore_files.exclude(path.parent, path.name)
 
     def origins(self) -> dict[str, str]:
         """Return where each file comes from, for tracebacks."""
@@ -90,7 +109,7 @@ class ModuleFiles:
                         break
             else:
                 name, path = entry
-                self.files[f"{name.replace('.', '/')}.py"] = Path(path).resolve()
+                self._add_as(f"{name.replace('.', '/')}.py", Path(path).resolve())
 
     def add_from(self, root: Path, dotted: str) -> bool:
         """Add the module *dotted*, if it is a file or package below *root*, and its imports.
@@ -121,9 +140,21 @@ class ModuleFiles:
             if not any(part.startswith(".") or part == "__pycache__" for part in inside):
                 self._add(root, path)
 
+    def _add_as(self, name: str, path: Path) -> None:
+        if self.may_travel(path.name):
+            self.files[name] = path
+        else:
+            self.secrets.append(path)
+
     def _add(self, root: Path, path: Path) -> None:
         name = path.relative_to(root).as_posix()
         if name not in self.files and not is_below_installed(path):
+            if self._ignore_files.exclude(root, name):
+                self.ignored.append(path)
+                return
+            if not self.may_travel(path.name):
+                self.secrets.append(path)
+                return
             self.files[name] = path
             package = name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
             if path.name != "__init__.py":

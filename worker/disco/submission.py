@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.error import DiscoError
-from disco.packing import pack_job
-from disco.sources import is_below_installed
+from disco.packing import pack_job, pack_reference
+from disco.sources import ModuleFiles, is_below_installed
 from disco.v1 import job_pb2
 from disco_engine.core.settings import JobSettings
 from disco_engine.inputs.urls import is_utf8
@@ -33,6 +33,13 @@ _LEAST = {"max_attempts": 1, "split_size_bytes": 1, "max_consecutive_losses": 1}
 FORMATS = ("text", "jsonl", "csv", "parquet", "pickle")
 
 
+class Reference(NamedTuple):
+    """Where a job is imported from: ``file.py:attribute`` or ``module:attribute``, and where."""
+
+    text: str
+    directory: Path
+
+
 def unique_name(prefix: str) -> str:
     """Return ``prefix@hex:hex:hex``, a name that no other job has.
 
@@ -51,6 +58,9 @@ def job_spec(
     *,
     name: str,
     settings: Mapping[str, int | float] | None = None,
+    modules: ModuleFiles | None = None,
+    reference: Reference | None = None,
+    plain_jobargs: Mapping[str, Any] | None = None,
 ) -> job_pb2.JobSpec:
     """Return the specification of one run of *job*.
 
@@ -59,6 +69,9 @@ def job_spec(
         jobargs: Arguments of ``Job.run``.
         name: Of the run, for people.
         settings: Fields of ``JobSettings`` that nobody asks the job about.
+        modules: Where the files are noted that travel, and those that do not; None: nobody asks.
+        reference: Have the workers import the job from there; None: pickle it.
+        plain_jobargs: With a reference, the arguments that travel, as JSON.
 
     Raises:
         DiscoError: The job, an argument or an input makes no sense, or something cannot travel.
@@ -73,12 +86,19 @@ def job_spec(
     for what, text in (("name", name), ("output", str(value("output")))):
         if not is_utf8(text):
             raise DiscoError(f"{what} {text!r} is not UTF-8: choose another")
-    code = pack_job(
-        job,
-        jobargs,
-        required_files=value("required_files"),
-        required_modules=value("required_modules"),
-    )
+    required = {name: value(name) for name in ("required_files", "required_modules")}
+    if modules is None:
+        modules = ModuleFiles(allow_secrets=value("allow_secrets"))
+    if reference is None:
+        code = pack_job(job, jobargs, modules=modules, **required)
+    else:
+        code = pack_reference(
+            reference.text,
+            plain_jobargs or {},
+            directory=reference.directory,
+            modules=modules,
+            **required,
+        )
     code.python_path.extend(_python_path())
     asked = {field: value(key) for key, field in _SETTINGS.items()}
     spec = job_pb2.JobSpec(

@@ -17,7 +17,7 @@ from disco.client.credentials import token_source
 from disco.client.errors import ClientError, GoneError, NotFoundError, NotPossibleError
 from disco.client.forwarding import forwarded
 from disco.client.outputs import Output
-from disco.client.submitting import Submission
+from disco.client.submission import Submission
 from disco.v1 import coordinator_pb2, jobs_pb2
 
 if TYPE_CHECKING:

@@ -1,54 +1,52 @@
 """From a job that exists here to what is sent: the spec, the code, the list of what goes along."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import ceil
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disco.v1 import jobs_pb2
+from disco.client.errors import CannotTravelError
+from disco.client.fitting import fitted
+from disco.client.requirements import requirements_from
+from disco.client.submission import Submission, Travelling
+from disco.payload import PYTHON
+from disco.sources import ModuleFiles
+from disco.submission import Reference, job_spec
+from disco.v1 import job_pb2
+from disco.worker.params import merged_params
+from disco_engine.core.settings import JobSettings
 
 if TYPE_CHECKING:
     from disco.job import Job
 
+__all__ = [
+    "Reference",
+    "Submission",
+    "Travelling",
+    "fitted",
+    "prefix_of",
+    "requirements_from",
+    "submission_of",
+]
 
-class Travelling(NamedTuple):
-    """One thing that is sent: its name there, and its size before compression."""
+MAX_PREFIX = 36
+"""Characters that the server's names leave for what they begin with."""
 
-    name: str
-    size_bytes: int
+_THE_JOB = "(the job itself)"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What a server is given.
-
-    Attributes:
-        spec: Of the DiscoJob, as in a manifest.
-        code: A serialised ``disco.v1.JobCode``; empty: the spec says where the code is.
-        travels: What is in the code, largest last: files by their names, and "(the job itself)".
-        left_out: Paths of modules that an ignore file keeps here, although the job imports them.
-        pickled_by: ``major.minor`` of the Python that the workers must have because the job's
-            functions were pickled by it; empty: the job travels as source files, any will do.
-        name: Of the job; empty: the server makes one of *name_prefix*.
-        name_prefix: At most 39 characters, lower-case letters, digits and "-".
-        labels: Of the job.
-    """
-
-    spec: Mapping[str, Any]
-    code: bytes = field(default=b"", repr=False)
-    travels: Sequence[Travelling] = ()
-    left_out: Sequence[str] = ()
-    pickled_by: str = ""
-    name: str = ""
-    name_prefix: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-class Reference(NamedTuple):
-    """Where the job was imported from: ``file.py:attribute`` or ``module:attribute``."""
-
-    text: str
-    directory: Path
+# Arguments of a run that the spec says, or that are done with once the job is packed.
+_SAID_ELSEWHERE = frozenset(
+    {
+        *("input", "output", "format", "workers", "slots", "name", "owner", "params", "memory"),
+        *("sort_memory", "split_size", "task_timeout", "deadline", "max_attempts"),
+        *("required_files", "requirements", "allow_secrets"),
+    }
+)
 
 
 def submission_of(
@@ -85,43 +83,173 @@ def submission_of(
         workers: Over the job's own; None: as it says. The next two are alike.
         slots: Tasks that each worker runs at a time.
         partition_services: Processes or pods that keep outputs.
-        over: Fields of the spec that the job says nothing about, such as ``image``; they take
-            precedence, mappings field by field.
+        over: Fields of the spec over those that come of the job, mappings field by field.
+            ``params`` are over the job's own, by name, and reach it, as ``partitions`` does.
 
     Raises:
         DiscoError: The job or an argument makes no sense, or something cannot be pickled or read.
         CannotTravelError: A file looks like a secret.
     """
-    raise NotImplementedError
+    over = dict(over or {})
+    jobargs = {**jobargs, **{key: over[key] for key in ("partitions",) if key in over}}
+    packed = _packed(job, jobargs, over.get("params") or {}, reference, settings)
+    worker = job.worker_for(jobargs)
+
+    def asked(value: Any, parameter: str) -> Any:
+        return worker.getitem(parameter, job, jobargs) if value is None else value
+
+    spec = {
+        "job": _path_of(job, reference),
+        **_spec_of(packed.message),
+        "workers": _set(
+            replicas=asked(workers, "workers"), slots=_unless(1, asked(slots, "slots"))
+        ),
+        "partitionService": _set(replicas=partition_services),
+        "requirements": [str(text) for text in worker.getitem("requirements", job, jobargs) or ()],
+    }
+    return Submission(
+        spec=_merged({key: value for key, value in spec.items() if value}, over),
+        code=packed.message.code.SerializeToString(deterministic=True),
+        travels=_travels(packed.message.code, pickled=packed.pickled),
+        left_out=tuple(map(str, packed.modules.ignored)),
+        pickled_by=PYTHON if packed.pickled else "",
+        name=name,
+        name_prefix=prefix_of(name_prefix or job.name or type(job).__name__),
+        labels=dict(labels or {}),
+    )
 
 
-def fitted(
-    submission: Submission, about: jobs_pb2.AboutReply, *, paths_are_remote: bool = False
-) -> Submission:
-    """Return the submission as this server can carry it out.
+def prefix_of(name: str) -> str:
+    """Return what a job's name may begin with on a server, made of its name here."""
+    kept = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    kept = kept if kept[:1].isalpha() else f"job-{kept}"
+    return kept[:MAX_PREFIX].rstrip("-")
 
-    On this machine ("local") relative paths become absolute. On a cluster an input that is a file
-    here is refused, since no worker would find it.
+
+class _Packed(NamedTuple):
+    message: job_pb2.JobSpec
+    modules: ModuleFiles
+    pickled: bool
+
+
+def _packed(
+    job: "Job",
+    jobargs: Mapping[str, Any],
+    params: Mapping[str, Any],
+    reference: Reference | None,
+    settings: Mapping[str, int | float] | None,
+) -> _Packed:
+    """Pack the job.
 
     Args:
-        submission: From ``submission_of``, or of a manifest.
-        about: What the server told.
-        paths_are_remote: Paths name files on the workers, whatever is here.
-
-    Raises:
-        CannotTravelError: An input is a file on this machine; the code is larger than the server
-            takes; or it was pickled by another Python than the server's.
+        job: The job.
+        jobargs: Arguments of ``Job.run``.
+        params: Over the job's own, by name.
+        reference: Where it was imported from.
+        settings: Over the job's own.
     """
-    raise NotImplementedError
+    worker = job.worker_for(jobargs)
+    modules = ModuleFiles(allow_secrets=worker.getitem("allow_secrets", job, jobargs) or ())
+    plain = None if reference is None else _plain(jobargs, params)
+    merged = {**jobargs}
+    if params:
+        merged["params"] = merged_params(worker.getitem("params", job, jobargs), params)
+    message = job_spec(
+        job,
+        merged,
+        name=job.name or type(job).__name__,
+        settings=settings,
+        modules=modules,
+        reference=None if plain is None else reference,
+        plain_jobargs=plain,
+    )
+    if modules.secrets:
+        names = ", ".join(map(str, modules.secrets))
+        raise CannotTravelError(
+            f"{names}: the job imports it, and by its name it is a secret, which must not leave"
+            " this machine; keep passwords out of modules, or, if there are none in it, allow it:"
+            f" allow_secrets={[path.name for path in modules.secrets]!r}"
+        )
+    if worker.getitem("output", job, jobargs):  # as it was given: whose paths it has is not known
+        message.output.url = str(worker.getitem("output", job, jobargs))
+    return _Packed(message, modules, pickled=plain is None)
 
 
-def requirements_from(path: Path) -> list[str]:
-    """Return the requirements of a ``requirements.txt``, for ``spec.requirements``.
+def _plain(jobargs: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments that a job given by reference needs; None: they are not JSON."""
+    if "params" in jobargs:  # a job's own params would be kept beside them
+        return None
+    plain = {name: value for name, value in jobargs.items() if name not in _SAID_ELSEWHERE}
+    if params:
+        plain["params"] = dict(params)
+    try:
+        return plain if json.loads(json.dumps(plain)) == plain else None
+    except (TypeError, ValueError):
+        return None
 
-    Comments and empty lines are left out, ``-r`` is followed.
 
-    Raises:
-        CannotTravelError: A line is an option, a path, or has a password in it; every such line is
-            named with its number.
-    """
-    raise NotImplementedError
+def _spec_of(message: job_pb2.JobSpec) -> dict[str, Any]:
+    """Return the fields of a spec that a packed job says."""
+    settings = message.settings
+    usual = asdict(JobSettings())
+
+    def unusual(name: str) -> Any:
+        return _unless(usual[name], getattr(settings, name))
+
+    exclusion = _set(afterFailures=unusual("exclude_after_failures"))
+    timeout_s, deadline_s = unusual("task_timeout_s"), unusual("deadline_s")
+    return _set(
+        inputs=[list(item.urls) if len(item.urls) > 1 else item.urls[0] for item in message.inputs],
+        output=_set(url=message.output.url, format=message.output.format),
+        retries=_set(
+            maxAttempts=unusual("max_attempts"),
+            maxConsecutiveLosses=unusual("max_consecutive_losses"),
+            exclusion=exclusion,
+        ),
+        taskTimeout=timeout_s and f"{round(timeout_s * 1000)}ms",
+        memoryLimit=unusual("memory_limit_bytes"),
+        sortMemory=unusual("sort_memory_bytes"),
+        splitSize=unusual("split_size_bytes"),
+        activeDeadlineSeconds=deadline_s and ceil(deadline_s),
+    )
+
+
+def _set(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
+
+
+def _unless(usual: Any, value: Any) -> Any:
+    return None if value == usual else value
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merged(below, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _path_of(job: "Job", reference: Reference | None) -> str:
+    """Return what to call the job in the spec: module and attribute, as people know them."""
+    module, attribute = type(job).__module__, type(job).__qualname__
+    if reference is not None:
+        module, _, named = reference.text.partition(":")
+        module, attribute = module.removesuffix(".py").rpartition("/")[2], named or attribute
+    return f"{_python_name(module)}:{_python_name(attribute.rpartition('<locals>.')[2])}"
+
+
+def _python_name(text: str) -> str:
+    parts = (re.sub(r"\W", "_", part) or "_" for part in text.split("."))
+    return ".".join(f"_{part}" if part[0].isdigit() else part for part in parts)
+
+
+def _travels(code: job_pb2.JobCode, *, pickled: bool) -> tuple[Travelling, ...]:
+    found = [Travelling(_THE_JOB, len(code.payload))] if pickled else []
+    if code.modules_zip:
+        with zipfile.ZipFile(io.BytesIO(code.modules_zip)) as archive:
+            found += [Travelling(entry.filename, entry.file_size) for entry in archive.infolist()]
+    return tuple(sorted(found, key=attrgetter("size_bytes", "name")))

@@ -12,7 +12,7 @@ from disco.client.aio import AsyncClient
 from disco.client.background import background_loop
 from disco.client.connection import Connection
 from disco.client.errors import ClientError
-from disco.client.submitting import Submission
+from disco.client.submission import Submission
 from disco.v1 import coordinator_pb2, jobs_pb2
 
 T = TypeVar("T")

@@ -58,7 +58,7 @@ class Worker(dict[str, Any]):
         ``output``          URL of a directory for the results; None: they stay in the engine
         ``format``          of the files there: text, jsonl, csv, parquet or pickle
         ``params``          any picklable object; every task gets its own copy
-        ``workers``         worker processes of a local job; None: one per core
+        ``workers``         worker processes or pods; None: one per core, or the server's choice
         ``slots``           tasks that a worker runs at a time
         ``memory``          bytes of memory of one slot; 0: no limit
         ``sort_memory``     bytes of records a slot sorts in memory before it spills to disk
@@ -68,6 +68,8 @@ class Worker(dict[str, Any]):
         ``split_size``      bytes of text per task; larger files are split at line boundaries
         ``required_files``  paths of files, or a dict of name to bytes, that travel with the job
         ``required_modules`` names of modules that travel and that functions need not import
+        ``requirements``    packages that pip installs for a job on a cluster, as in ["numpy>=2"]
+        ``allow_secrets``   names of files that travel although they look like secrets
         ``owner``           of the job, for people; None: ``DISCO_JOB_OWNER``
         ``save_results``    keep the results in DDFS, also called ``save``; not available
         ``save_info``, ``profile``, ``scheduler``  accepted, without effect
@@ -88,6 +90,8 @@ class Worker(dict[str, Any]):
             "split_size": None,
             "required_files": {},
             "required_modules": None,
+            "requirements": (),
+            "allow_secrets": (),
             "name": None,
             "owner": None,
             "save_results": False,

@@ -83,6 +83,17 @@ def decide(
     return list(_decisions(demands, now))
 
 
+def line(demands: Sequence[Demand], policy: Policy) -> list[str]:
+    """Return the jobs that wait, in the order in which they start when workers become free."""
+    given = [min(1, demand.keeps) for demand in demands]
+    order = _fair(demands, given) if policy is Policy.FAIR else _first_come(demands, given)
+    waiting: dict[str, None] = {}
+    for position in order:
+        if demands[position].keeps == 0:
+            waiting.setdefault(demands[position].job)
+    return list(waiting)
+
+
 def _fair(demands: Sequence[Demand], given: Sequence[int]) -> Iterator[int]:
     """Yield who gets the next worker: a job of the user with the fewest, his with the fewest."""
     jobs: dict[str, list[tuple[int, int]]] = {}

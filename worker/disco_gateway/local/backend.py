@@ -1,0 +1,313 @@
+"""The backend that is this machine: which jobs there are, who may change them, how long they stay.
+
+``runner`` runs them. Nothing is kept beyond the server's end.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from disco.v1 import jobs_pb2
+from disco_engine.local.session import session_token
+from disco_engine.rpc import Line, aio_channel, credentials_of
+from disco_engine.wire import totals_from_wire
+from disco_gateway.backend import (
+    Caller,
+    CodeStore,
+    ListQuery,
+    NewJob,
+    Page,
+    Part,
+    Position,
+    ResultSource,
+    Update,
+    Verb,
+)
+from disco_gateway.errors import (
+    GoneError,
+    JobExistsError,
+    JobNotFoundError,
+    NotPossibleError,
+    OverloadedError,
+    UnavailableError,
+)
+from disco_gateway.local.job import FAILED, SUCCEEDED, LocalJob, now
+from disco_gateway.local.runner import Runner
+from disco_gateway.local.sharing import Policy
+from disco_gateway.local.submission import Capacity, order_of
+from disco_gateway.local.users import Users, check_owner
+from disco_gateway.selectors import parse_selector
+
+DEFAULT_NAMESPACE = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """How jobs are run here.
+
+    Attributes:
+        directory: For the files of all jobs; private to this user.
+        capacity: What there is to give.
+        policy: Who comes first.
+        max_queued: Jobs that may wait.
+        keep_finished: Jobs that have ended and are kept; older ones are deleted.
+    """
+
+    directory: Path
+    capacity: Capacity
+    policy: Policy = Policy.FAIR
+    max_queued: int = 1_000
+    keep_finished: int = 100
+
+
+@asynccontextmanager
+async def local_backend(
+    settings: LocalSettings, users: Users, code: CodeStore
+) -> AsyncIterator["LocalBackend"]:
+    """Run jobs while the block runs; at its end all are stopped, and all of their files removed."""
+    async with asyncio.TaskGroup() as tasks:
+        backend = LocalBackend(settings, users, code, tasks)
+        expiring = tasks.create_task(backend.expire(), name="expire")
+        try:
+            yield backend
+        finally:
+            expiring.cancel()
+            await backend.close()
+    backend.forget()
+
+
+class LocalBackend:
+    """Obeys ``Backend``; made by ``local_backend``."""
+
+    def __init__(
+        self, settings: LocalSettings, users: Users, code: CodeStore, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._settings = settings
+        self._users = users
+        self._code = code
+        self._runner = Runner(
+            directory=settings.directory,
+            capacity=settings.capacity.workers,
+            policy=settings.policy,
+            tasks=tasks,
+            on_end=self._ended,
+        )
+        self._jobs: dict[tuple[str, str], LocalJob] = {}
+        self._submitting = asyncio.Lock()
+        self._closing = False
+        self._finished = asyncio.Event()  # since ``expire`` has looked
+
+    async def close(self) -> None:
+        """Stop all jobs."""
+        self._closing = True
+        await self._runner.close()
+
+    async def kill(self) -> None:
+        """End all processes at once; ``close`` then has little to wait for."""
+        await self._runner.kill()
+
+    def forget(self) -> None:
+        """Let go of what is left, when nothing goes on any more."""
+        self._runner.forget()
+
+    async def expire(self) -> None:
+        """Delete jobs whose time is over, for ever."""
+        while True:
+            times = [job.expires for job in self._jobs.values() if job.expires is not None]
+            wait_s = (min(times) - now()).total_seconds() if times else None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._finished.wait()
+            self._finished.clear()
+            for job in list(self._jobs.values()):
+                if job.expires is not None and job.expires <= now():
+                    self._forget(job)
+
+    # --- who ----------------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> Literal["kubernetes", "local"]:
+        """What ``About`` tells."""
+        return "local"
+
+    @property
+    def default_namespace(self) -> str:
+        """Where jobs go whose submission names no namespace."""
+        return DEFAULT_NAMESPACE
+
+    @property
+    def code(self) -> CodeStore:
+        """Where uploads go."""
+        return self._code
+
+    async def authenticate(self, token: str) -> Caller:
+        """Return whose token it is."""
+        return self._users.of(token)
+
+    async def authorize(self, caller: Caller, verb: Verb, namespace: str) -> None:
+        """Do nothing: all may submit and see. Whose job it is, is asked where one is changed."""
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    async def create(self, caller: Caller, new: NewJob, *, dry_run: bool) -> jobs_pb2.Job:
+        """Let a job wait for its turn, or return the one that this request has made."""
+        async with self._submitting:
+            there = self._of_request(new)
+            if there is not None:
+                return there.whole()
+            if (new.namespace, new.name) in self._jobs:
+                raise JobExistsError(new.namespace, new.name)
+            uid = str(uuid.uuid4())
+            order, message = order_of(new, uid, self._settings.capacity)
+            self._check_room()
+            job = LocalJob(uid=uid, new=replace(new, code=None), order=order, owner=caller.name)
+            if dry_run:
+                told = job.whole()
+                told.ClearField("uid")
+                told.ClearField("created")
+                return told
+            try:
+                await self._runner.keep(job, message)
+            except OSError as error:
+                raise UnavailableError(
+                    f"the server has no room for the job ({error.strerror}): free some on its disk",
+                    retry_after_s=30.0,
+                ) from error
+            self._jobs[new.namespace, new.name] = job
+            self._runner.enqueue(job)
+            return job.whole()
+
+    def _of_request(self, new: NewJob) -> LocalJob | None:
+        for job in self._jobs.values():
+            if (job.new.namespace, job.new.request_id) == (new.namespace, new.request_id):
+                return job
+        return None
+
+    def _check_room(self) -> None:
+        if self._closing:
+            raise UnavailableError("the server ends")
+        if self._runner.waiting >= self._settings.max_queued:
+            raise OverloadedError(
+                f"{self._settings.max_queued} jobs wait already, the most that this server lets"
+                " wait (--max-queued): try again when some have run",
+                retry_after_s=10.0,
+            )
+
+    async def get(self, namespace: str, name: str) -> jobs_pb2.Job:
+        """Return a job with everything."""
+        return self._job(namespace, name).whole()
+
+    async def list(self, query: ListQuery) -> Page:
+        """Return some of the jobs that are asked for."""
+        after = tuple(query.after.split("/"))
+        places = sorted(
+            place for place in self._jobs if query.namespace in ("", place[0]) and place > after
+        )
+        looked_at = places[: query.limit]
+        selector = parse_selector(query.label_selector)
+        jobs = [
+            job.as_listed()
+            for job in map(self._jobs.__getitem__, looked_at)
+            if (not query.phases or job.phase in query.phases)
+            and selector.matches(job.new.labels)
+            and (query.created_from is None or job.created >= query.created_from)
+            and (query.created_before is None or job.created < query.created_before)
+        ]
+        more = len(places) > len(looked_at)
+        return Page(jobs, "/".join(looked_at[-1]) if more else "")
+
+    async def follow(
+        self, namespace: str, name: str, since: Position
+    ) -> AsyncGenerator[Update, None]:
+        """Yield how a job stands, and whenever that changes, until it has ended."""
+        job = self._job(namespace, name)
+        if since.uid not in ("", job.uid):
+            raise GoneError(
+                f"the job {job.name} that the cursor is of is gone, and there is another of its"
+                " name: begin anew"
+            )
+        heard = since.event
+        while not job.deleted:
+            changed = job.changed
+            yield Update(
+                job=job.as_watched(), events=job.events.after(heard), position=job.position
+            )
+            heard = job.position.event
+            if job.over:
+                return
+            await changed.wait()
+        raise JobNotFoundError(namespace, name)
+
+    async def results(self, namespace: str, name: str) -> tuple[jobs_pb2.Job, ResultSource | None]:
+        """Return a job that has succeeded, and where its records are."""
+        job = self._job(namespace, name)
+        if job.phase != SUCCEEDED or job.progress is None:
+            raise NotPossibleError(job.name, f"the job {job.name} has not succeeded")
+        if not job.holds_results:
+            return job.whole(), None
+        addresses = {part.service.service_id: part.service.address for part in job.progress.results}
+
+        def connect(service: str) -> Line:
+            return Line(
+                channel=aio_channel(addresses[service]), metadata=credentials_of(session_token())
+            )
+
+        parts = [
+            Part(part.service.service_id, part.stage, part.task, totals_from_wire(part.totals))
+            for part in job.progress.results
+        ]
+        return job.whole(), ResultSource(job_uid=job.uid, parts=parts, connect=connect)
+
+    async def cancel(self, caller: Caller, namespace: str, name: str, reason: str) -> jobs_pb2.Job:
+        """Have a job end."""
+        job = self._job(namespace, name)
+        check_owner(caller, job.owner, Verb.PATCH, namespace)
+        self._runner.cancel(job, f"cancelled by {caller.name}" + f": {reason}" * bool(reason))
+        return job.whole()
+
+    async def retry(self, caller: Caller, namespace: str, name: str) -> jobs_pb2.Job:
+        """Run a failed job again, from its beginning: what it had finished went with its processes.
+
+        Its name, uid and position among events stay.
+        """
+        job = self._job(namespace, name)
+        check_owner(caller, job.owner, Verb.PATCH, namespace)
+        if job.phase != FAILED:
+            raise NotPossibleError(
+                job.name, f"the job {job.name} has not failed: only failed jobs can be retried"
+            )
+        self._check_room()
+        self._runner.retry(job)
+        return job.whole()
+
+    async def delete(self, caller: Caller, namespace: str, name: str, uid: str) -> None:
+        """Remove a job and what it left."""
+        job = self._job(namespace, name)
+        check_owner(caller, job.owner, Verb.DELETE, namespace)
+        if uid not in ("", job.uid):
+            raise JobNotFoundError(namespace, name)
+        self._forget(job)
+
+    def _job(self, namespace: str, name: str) -> LocalJob:
+        try:
+            return self._jobs[namespace, name]
+        except KeyError:
+            raise JobNotFoundError(namespace, name) from None
+
+    # --- how long -----------------------------------------------------------------------------
+
+    def _ended(self, _: LocalJob) -> None:
+        """Delete the oldest of the jobs that have ended, if there are too many now."""
+        self._finished.set()
+        ended = [job for job in self._jobs.values() if job.over]
+        ended.sort(key=lambda job: job.finished or now())
+        for job in ended[: max(0, len(ended) - self._settings.keep_finished)]:
+            self._forget(job)
+
+    def _forget(self, job: LocalJob) -> None:
+        del self._jobs[job.new.namespace, job.new.name]
+        self._runner.discard(job)

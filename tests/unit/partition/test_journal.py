@@ -88,3 +88,22 @@ def test_a_journal_has_one_owner(tmp_path: Path) -> None:
         Journal(tmp_path / "journal")
     journal.close()
     Journal(tmp_path / "journal").close()
+
+
+def test_zeros_at_the_end_are_damage_and_not_an_entry_without_content(tmp_path: Path) -> None:
+    """A machine lost its power: the file had its new length, but not yet its content.
+
+    Nine zeros are the header of an entry of no kind, with no payload and the right checksum, so
+    the service failed on it at every start, and the job with it.
+    """
+    journal = Journal(tmp_path / "journal")
+    for entry in ENTRIES:
+        journal.add(entry)
+    commit(journal)
+    journal.close()
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(bytes(30))
+    journal = Journal(tmp_path / "journal")
+    assert journal.cut_damage() == 30
+    assert list(journal.entries()) == ENTRIES
+    journal.close()

@@ -6,6 +6,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 from disco_gateway.backend import Backend, Caller
 from disco_gateway.errors import (
@@ -30,7 +31,7 @@ OPEN_TO_ALL = "About"
 class Callers:
     """Who asks: tokens that the backend accepted a moment ago are not asked about again.
 
-    What it remembers of a token is its SHA-256.
+    No token stays in memory because of this: what is remembered is its SHA-256.
     """
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
@@ -48,14 +49,13 @@ class Callers:
         token = _token(authorization)
         digest = hashlib.sha256(token.encode()).digest()
         until_s, caller = self._known.get(digest, (0.0, None))
-        if caller is not None and self._clock() < until_s:
-            return caller
-        self._known.pop(digest, None)
-        caller = await self._backend.authenticate(token)
-        self._known[digest] = (self._clock() + _KNOWN_S, caller)
+        if caller is None or self._clock() >= until_s:
+            self._known.pop(digest, None)
+            caller = await self._backend.authenticate(token)
+            self._known[digest] = (self._clock() + _KNOWN_S, replace(caller, token=""))
         while len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
-        return caller
+        return replace(caller, token=token)
 
 
 def _token(authorization: str | None) -> str:

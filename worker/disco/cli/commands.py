@@ -7,8 +7,11 @@ itself, and the completion of names in a shell, answer at once.
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import click
+
+from disco.cli.errors import reader_gone
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "On this machine": ("run", "serve"),
@@ -35,6 +38,13 @@ class Commands(click.Group):
         module = import_module(home)
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; return its exit status."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would make of it what a failed job is
+            return reader_gone()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in their sections."""

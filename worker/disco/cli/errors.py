@@ -1,5 +1,8 @@
 """How the command line fails: which exit status an error means, and how it is said."""
 
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -33,6 +36,12 @@ class CommandError(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message."""
         click.secho(f"Error: {self.message}", file=file, err=file is None, fg="red")
+
+
+def reader_gone() -> int:
+    """Return the exit status for when whoever reads our output has seen enough, and be quiet."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # for what is flushed at the exit
+    return 128 + signal.SIGPIPE
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """Carries out one ``disco run``: the engine, the display and the signals together."""
 
-import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +10,7 @@ from typing import Any
 from disco import session
 from disco.cli.display import display_for
 from disco.cli.ending import Ending
+from disco.cli.errors import reader_gone
 from disco.cli.interrupts import Interrupts
 from disco.cli.preparation import prepare
 from disco.cli.request import JobRequest, Showing, WrongUseError
@@ -128,9 +127,8 @@ class _Execution:
             return self._ending.broken(f"cannot go on: {error}")
         except DataError as error:
             return self._ending.broken(f"has lost the results: {error}")
-        except BrokenPipeError:  # whoever reads our output has seen enough
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # for what is flushed at the exit
-            return 128 + signal.SIGPIPE
+        except BrokenPipeError:
+            return reader_gone()
 
     def _follow(self) -> coordinator_pb2.JobProgress:
         """Show the job until it is over, and do what signals ask for meanwhile."""

@@ -1,6 +1,7 @@
 """Everything about one job, for people: what ``disco status`` prints."""
 
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -115,7 +116,7 @@ def results_text(name: str, results: jobs_pb2.ResultsInfo) -> str:
 
 def _skew(job: jobs_pb2.Job) -> Iterator[str]:
     """Yield a line for each stage whose largest labels hold much more than the others do."""
-    for stage, reader in zip(job.stages, [*job.stages[1:], None], strict=True):
+    for stage, reader in zip_longest(job.stages, job.stages[1:]):
         labels = [entry for entry in stage.largest_labels if entry.totals.bytes]
         if len(labels) < 2 or not stage.bytes_out:
             continue

@@ -1,14 +1,13 @@
 """The ``disco`` command: its subcommands, its version, and how it ends."""
 
 import os
-import signal
 import sys
 
 import click
 
 from disco.cli.commands import Commands
 from disco.cli.connection_options import connection_options
-from disco.cli.errors import EXIT_INTERRUPTED
+from disco.cli.errors import EXIT_INTERRUPTED, reader_gone
 
 _EPILOG = """
 \b
@@ -52,9 +51,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
         status = EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever reads our output has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # for what is flushed at the exit
-        status = 128 + signal.SIGPIPE
+    except BrokenPipeError:
+        status = reader_gone()
     sys.exit(status)
 
 

@@ -16,6 +16,7 @@ from disco.submission import job_spec
 from disco.v1 import job_pb2
 from disco.worker.base import Worker
 from disco.worker.params import merged_params
+from disco_engine.local.machine import cores
 
 NO_INPUT = "no input: give INPUT arguments, or the job an input of its own"
 
@@ -54,7 +55,7 @@ def prepare(request: JobRequest) -> Prepared:
                 raise WrongUseError(NO_INPUT)
             return Prepared(
                 spec=spec,
-                workers=request.workers or worker.getitem("workers", job, {}) or _cores(),
+                workers=request.workers or worker.getitem("workers", job, {}) or cores(),
                 slots=request.slots or worker.getitem("slots", job, {}) or 1,
                 partition_services=request.partition_services or 1,
             )
@@ -85,13 +86,6 @@ def _contents(paths: Sequence[str]) -> dict[str, bytes]:
         return {path: Path(path).read_bytes() for path in paths}
     except OSError as error:
         raise WrongUseError(f"--file {error.filename}: {error.strerror}") from error
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The server that a command talks to: found, opened, and its errors turned into exit statuses."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -109,7 +109,8 @@ def _complete_jobs(
     """Return the names of jobs, if the server answers at once."""
     from itertools import islice
 
-    with context, open_server(patience_s=0) as client:
+    names: list[str] = []
+    with suppress(CommandError), context, open_server(patience_s=0) as client:
         names = [job.name for job in islice(client.list(), 500)]
     return [name for name in names if name.startswith(incomplete)]
 

@@ -7,6 +7,7 @@
 #   make image    build the container image
 #   make crd      write the resource definition and its reference from the manifest's model
 #   make test-cluster                       start a Kubernetes cluster here and run its tests
+#   make simulate SEEDS=0:1000              jobs in which everything dies, in simulated time
 #
 # Each creates .venv on first use and is quick the second time.
 
@@ -19,7 +20,7 @@ IMAGE ?= localhost/disco:dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster lint bench image crd lock clean
+.PHONY: help run test test-cluster simulate lint bench image crd lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,6 +49,11 @@ endif
 # TEST=… as above; KEEP=1 leaves the cluster up.
 test-cluster: $(INSTALLED)
 	tests/cluster/run $(TEST)
+
+# SEEDS=from:to without the last; SEED=17 STORY=1 tells all that happens in one of them.
+SEEDS ?= 0:1000
+simulate: $(INSTALLED)
+	@PYTHONPATH=tests/simulation $(BIN)/python -m simulator $(or $(SEED),$(SEEDS)) $(if $(STORY),--story)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

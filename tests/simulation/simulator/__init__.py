@@ -1,0 +1,1 @@
+"""A whole job in one thread: the real programs on simulated clocks, networks and disks."""

@@ -1,0 +1,270 @@
+"""A job, the processes that do it, what goes wrong, and what must be true in the end."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from disco.v1 import job_pb2, partition_pb2_grpc
+from disco_engine.coordinator.job_run import run_job
+from disco_engine.core.model import AttemptId, NodeName, ServiceId, WorkerId
+from disco_engine.core.settings import JobSettings
+from disco_engine.partition.recovery import recover
+from disco_engine.partition.service import PartitionService
+from disco_engine.partition.store import Limits, Store
+from disco_engine.wire import settings_to_wire
+from disco_engine.worker.options import WorkerOptions
+from disco_engine.worker.parent import Worker
+from simulator import faults
+from simulator.client import TOKEN, UID, Client
+from simulator.disk import Disk, Mount, NowherePath, SimulatedPath
+from simulator.network import Network
+from simulator.program import job_of
+from simulator.servers import Server
+from simulator.watch import Watch, WatchedMachine
+from simulator.world import Process, World
+
+PROGRESS_S = 240.0
+"""A job must end so long after the last fault has ended."""
+
+
+class Simulation:
+    """A job and its world.
+
+    Attributes:
+        world: Time and processes.
+        network: What is between them.
+        disks: Of the partition services, by name.
+        roles: Who has each role now, by name.
+        job: What is to be done.
+        watch: Looks at everything, all the time.
+        succeeded: A coordinator has said that the job succeeded.
+        calm: No more faults: everything must get well.
+    """
+
+    def __init__(self, seed: int, directory: Path) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        random = self.random = self.world.random
+        self.network = Network(self.world)
+        self.job = job_of(random)
+        self.task_s = random.choice((0.1, 0.5, 3.0))
+        self.services = [f"ps-{index}" for index in range(random.randint(1, 3))]
+        self.workers = [f"worker-{index}" for index in range(random.randint(1, 4))]
+        self.nodes = [f"node-{index}" for index in range(max(len(self.services), 2))]
+        self.disks = {name: Disk(name, random) for name in self.services}
+        self.roles: dict[str, Process] = {}
+        self.limits = Limits(
+            memory_bytes=random.choice((200, 2_000, 100_000)), storage_bytes=1_000_000
+        )
+        self.settings = JobSettings(
+            max_attempts=1_000,
+            max_consecutive_losses=1_000,
+            worker_lease_s=random.choice((3.0, 6.0, 15.0)),
+            service_lease_s=random.choice((4.0, 8.0, 30.0)),
+            exclude_after_failures=random.choice((0, 2, 3)),
+        )
+        self.output = str(directory / "output") if self.job.has_output else ""
+        self.succeeded = self.calm = self.done = False
+        self.watch = Watch(self)
+        self._misbehaviour: Counter[str] = Counter()
+        self.world.after_step = self.watch.after_step
+        self.world.on_exit = self._exited
+
+    # --- processes ----------------------------------------------------------------------------
+
+    def node_of(self, name: str) -> str:
+        """Return the node on which a role is played."""
+        if name == "client":
+            return "outside"
+        number = 0 if name == "coordinator" else int(name.rpartition("-")[2])
+        return self.nodes[number % len(self.nodes)]
+
+    def start(self, name: str) -> Process:
+        """Start the process of a role."""
+        process = Process(self.world, name, self.node_of(name))
+        kind = name.partition("-")[0]
+        main = {
+            "coordinator": self._coordinate,
+            "ps": self._serve,
+            "worker": self._work,
+            "client": self._follow,
+        }[kind]
+        disk = self.disks.get(name) or Disk(name, self.random)
+        process.mount = Mount(
+            disk, self.random, lambda when: self.kill(process, f"is killed {when}")
+        )
+        self.roles[name] = process
+        self.world.add(process)
+        process.run(main(process))
+        self.world.tell(f"{process} starts on {process.node}")
+        return process
+
+    def kill(
+        self, process: Process, how: str = "is killed", restart_s: float | None = None
+    ) -> None:
+        """Kill a process; another takes its place in a while."""
+        if not process.alive:
+            return
+        self.world.tell(f"{process} {how}")
+        self.world.bury(process)
+        self._replace(process, restart_s)
+
+    def _exited(self, process: Process, error: BaseException | None) -> None:
+        if process.name == "client":
+            if error is not None:
+                self.world.fail(f"the client has a bug: {error!r}", error)
+            return
+        self.watch.ended(process, error)
+        why = "" if error is None else f": {_causes(error)}"
+        self.world.tell(f"{process} ends{why}")
+        if error is not None or not (self.succeeded and process.name in self.workers):
+            self._replace(process, None)
+
+    def _replace(self, process: Process, restart_s: float | None) -> None:
+        if self.roles.get(process.name) is not process:
+            return  # somebody else has the role
+        if restart_s is None:
+            restart_s = self.random.uniform(0.05, 2.0)
+
+        def restart() -> None:
+            if self.roles.get(process.name) is process:
+                self.start(process.name)
+
+        self.world.after(restart_s, restart)
+
+    async def _coordinate(self, process: Process) -> None:
+        spec = job_pb2.JobSpec(uid=UID, name="words", settings=settings_to_wire(self.settings))
+        if self.output:
+            spec.output.url, spec.output.format = self.output, "jsonl"
+
+        def make(settings: JobSettings, **more: Any) -> WatchedMachine:
+            process.inside.machine = machine = WatchedMachine(settings, **more)
+            machine.begin_watch(self.watch, process)
+            return machine
+
+        await run_job(
+            spec,
+            host="coordinator",
+            port=1,
+            services={ServiceId(name): f"{name}:1" for name in self.services},
+            token=TOKEN,
+            on_ready=lambda port: None,
+            stop=process.stop,
+            make_machine=make,
+            wait_for_services_s=60.0,
+        )
+
+    async def _serve(self, process: Process) -> None:
+        assert process.mount is not None
+        holdings = recover(SimulatedPath(process.mount), UID)  # type: ignore[arg-type]
+        store = process.inside.store = Store(holdings, self.limits)
+        self.watch.recovered(process, store)
+        server = Server(self.network, process, TOKEN)
+        service = PartitionService(store, service_id=process.name, node=process.node)
+        partition_pb2_grpc.add_PartitionServicer_to_server(service, server)  # type: ignore[arg-type]
+        server.bind(f"{process.name}:1")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(store.writer.run())
+            await server.start()
+            await process.stop.wait()
+            await server.stop(0)
+            await store.writer.commit()
+            store.writer.stop()
+
+    async def _work(self, process: Process) -> None:
+        worker = process.inside.worker = Worker(
+            WorkerOptions(
+                coordinator="coordinator:1",
+                worker_id=WorkerId(process.name),
+                node=NodeName(process.node),
+                slots=1 + int(process.name.rpartition("-")[2]) % 2,
+                scratch=NowherePath(),  # type: ignore[arg-type]
+                token=TOKEN,
+                give_up_s=self.random.choice((5.0, 120.0)),
+                drain_s=self.random.choice((0.5, 12.0)),
+            )
+        )
+        await worker.run(process.stop)
+
+    async def _follow(self, process: Process) -> None:
+        await Client(self, process).run()
+
+    # --- what slots and faults ask ------------------------------------------------------------
+
+    def misbehaviour(self, attempt: AttemptId) -> str:
+        """Return what the user's code does wrong this time: "raise", "exit" or nothing."""
+        for kind, left in self._misbehaviour.items():
+            if left > 0 and not self.calm and self.world.chance(0.3):
+                self._misbehaviour[kind] -= 1
+                self.world.tell(f"the user's code fails in {attempt}: {kind}")
+                return kind
+        return ""
+
+    def spoil(self, kind: str, times: int) -> None:
+        """Let the user's code fail a few times."""
+        self._misbehaviour[kind] += times
+
+    def about_to_commit(self, files: list[str]) -> None:
+        """Hear that a commit begins."""
+        self.world.tell(f"a worker commits {len(files)} files")
+
+    # --- the whole ----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Do the job.
+
+        Raises:
+            Violation: Something that must never be, is.
+        """
+        plan = faults.plan_of(self)
+        self.world.tell(_described(self))
+        for name in [*self.services, "coordinator", *self.workers, "client"]:
+            self.world.after(self.random.uniform(0, 0.5), partial(self.start, name))
+        last = 0.0
+        for begin, end, fault in plan:
+            self.world.at(begin, partial(self._strike, fault, end))
+            last = max(last, end)
+        self.world.at(last + 1.0, self._calm_down)
+        self.world.run(lambda: self.done, until=last + 1.0 + PROGRESS_S)
+        if not self.done:
+            self.world.fail(f"the job does not end: {self._standing()}")
+        if self.world.violation is not None:
+            raise self.world.violation
+
+    def _strike(self, fault: "Callable[[Simulation, float], None]", end: float) -> None:
+        if not self.done:
+            fault(self, end)
+
+    def _calm_down(self) -> None:
+        self.calm = True
+        self.world.tell("nothing goes wrong any more")
+
+    def _standing(self) -> str:
+        coordinator = self.roles.get("coordinator")
+        machine = coordinator.inside.machine if coordinator is not None else None
+        if machine is None:
+            return "there is no coordinator"
+        stages = "; ".join(
+            f"{c.name} {c.waiting} wait, {c.running} run, {c.done} done"
+            for c in machine.stage_counts()
+        )
+        return f"{machine.phase}: {stages}"
+
+
+def _causes(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_causes(one) for one in error.exceptions)
+    return f"{type(error).__name__}: {error}"
+
+
+def _described(simulation: Simulation) -> str:
+    job = simulation.job
+    stages = ", ".join(f"{s.name} ({s.grouping})" for s in job.plan.stages)
+    return (
+        f"seed {simulation.seed}: {len(job.texts)} texts through {stages};"
+        f" {len(simulation.services)} partition services, {len(simulation.workers)} workers,"
+        f" output {'in files' if job.has_output else 'in the services'}"
+    )

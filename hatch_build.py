@@ -1,7 +1,8 @@
 """Generate the gRPC modules from ``proto/`` whenever the project is built or installed.
 
 ``proto/disco/v1/x.proto`` becomes ``worker/disco/v1/x_pb2.py``: the Python module path is the
-protobuf package path, so the generated imports need no rewriting.
+protobuf package path, so the generated imports need no rewriting. ``descriptors.binpb`` beside them
+has all files with their comments.
 """
 
 import sys
@@ -19,7 +20,7 @@ class ProtoBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Write the message modules, the service modules and their type stubs.
+        """Write the message modules, the service modules, their type stubs and the comments.
 
         Raises:
             SystemExit: A ``.proto`` file is wrong; protoc has said which and where.
@@ -37,6 +38,9 @@ class ProtoBuildHook(BuildHookInterface[Any]):
                 f"--grpc_python_out={target}",
                 f"--mypy_out=quiet:{target}",
                 f"--mypy_grpc_out=quiet:{target}",
+                # The modules have no comments: descriptions of the API are made of this.
+                f"--descriptor_set_out={target / 'disco/v1/descriptors.binpb'}",
+                "--include_source_info",
                 *(str(path.relative_to(source)) for path in sorted(source.rglob("*.proto"))),
             ]
         )

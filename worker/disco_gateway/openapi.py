@@ -1,6 +1,5 @@
 """The OpenAPI document of the HTTP door, made of the same descriptors as the door itself."""
 
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -10,7 +9,8 @@ from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from disco.v1 import jobs_pb2
 from disco_gateway.calls import OPEN_TO_ALL
-from disco_gateway.methods import METHODS, Method, descriptor_of
+from disco_gateway.comments import comments
+from disco_gateway.methods import METHODS, SERVICE, Method, descriptor_of, types_of, value_of
 from disco_gateway.routes import ROUTES, UPLOAD, UPLOAD_PATH, Route
 
 Json = dict[str, Any]
@@ -67,6 +67,7 @@ def document() -> Json:
             "title": "Disco: submit jobs, and hear what becomes of them",
             "version": version("disco-k8s"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            **_description(SERVICE.full_name),
         },
         "paths": paths,
         "security": [{"token": []}],
@@ -88,6 +89,7 @@ def _operation(route: Route) -> Json:
     operation = {
         "operationId": _operation_id(route),
         "tags": ["Jobs"],
+        **_description(f"{SERVICE.full_name}.{method.name}"),
         "parameters": parameters,
         "responses": _responses(method),
     }
@@ -114,6 +116,7 @@ def _upload_operation() -> Json:
     return {
         "operationId": UPLOAD.name,
         "tags": ["Jobs"],
+        **_description(f"{SERVICE.full_name}.{UPLOAD.name}"),
         "parameters": [_parameter(header["namespace"], "path"), sha256],
         "requestBody": {
             "required": True,
@@ -130,6 +133,7 @@ def _parameter(field: FieldDescriptor, place: str) -> Json:
         "in": place,
         "required": place == "path",
         "schema": _field_schema(field),
+        **_description(field.full_name),
     }
     if place == "path":
         parameter["schema"] = {**parameter["schema"], "minLength": 1}
@@ -161,41 +165,37 @@ def _error_response(code: str, text: str) -> Json:
 
 def _schemas() -> dict[str, Json]:
     """Return the schema of every message and enumeration that is in a request or a reply."""
-    found: dict[str, Json] = {}
-    waiting: list[Descriptor | EnumDescriptor] = [_STATUS]
+    roots = [_STATUS]
     for method in METHODS:
-        waiting.append(descriptor_of(method.reply))
+        roots.append(descriptor_of(method.reply))
         if not method.takes_stream:
-            waiting.append(descriptor_of(method.request))
-    while waiting:
-        descriptor = waiting.pop()
-        if descriptor.full_name in found or descriptor.full_name in _WELL_KNOWN:
-            continue
-        if isinstance(descriptor, EnumDescriptor):
-            found[descriptor.full_name] = {
-                "type": "string",
-                "enum": [value.name for value in descriptor.values],
-            }
-            continue
-        found[descriptor.full_name] = {
-            "type": "object",
-            "properties": {field.json_name: _field_schema(field) for field in descriptor.fields},
-        }
-        waiting += _types_in(descriptor)
-    return found
+            roots.append(descriptor_of(method.request))
+    return {
+        kind.full_name: _schema(kind) for kind in types_of(roots, stop_at=frozenset(_WELL_KNOWN))
+    }
 
 
-def _types_in(descriptor: Descriptor) -> Iterator[Descriptor | EnumDescriptor]:
-    for field in descriptor.fields:
-        field = _value_of(field) or field
-        if field.message_type is not None:
-            yield field.message_type
-        if field.enum_type is not None:
-            yield field.enum_type
+def _schema(kind: Descriptor | EnumDescriptor) -> Json:
+    if isinstance(kind, EnumDescriptor):
+        schema: Json = {"type": "string", "enum": [value.name for value in kind.values]}
+    else:
+        fields = {field.json_name: _described(field) for field in kind.fields}
+        schema = {"type": "object", "properties": fields}
+    return {**schema, **_description(kind.full_name)}
+
+
+def _described(field: FieldDescriptor) -> Json:
+    return {**_field_schema(field), **_description(field.full_name)}
+
+
+def _description(name: str) -> Json:
+    """Return what the ``.proto`` says about it, if it says something."""
+    text = comments().get(name)
+    return {"description": text} if text else {}
 
 
 def _field_schema(field: FieldDescriptor) -> Json:
-    if (value := _value_of(field)) is not None:
+    if (value := value_of(field)) is not None:
         return {"type": "object", "additionalProperties": _one(value)}
     return {"type": "array", "items": _one(field)} if field.is_repeated else _one(field)
 
@@ -210,13 +210,6 @@ def _one(field: FieldDescriptor) -> Json:
         least, most = _INTEGERS[field.type]
         return {"type": "integer", "minimum": least, "maximum": most}
     return _SCALARS[field.type]
-
-
-def _value_of(field: FieldDescriptor) -> FieldDescriptor | None:
-    """Return what the values of a map are; None: the field is none."""
-    if field.message_type is None or not field.message_type.GetOptions().map_entry:
-        return None
-    return field.message_type.fields_by_name["value"]
 
 
 def _reference(descriptor: Descriptor | EnumDescriptor) -> str:

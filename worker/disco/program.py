@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from disco.ddfs_inputs import planned
 from disco.error import DataError, DiscoError
 from disco.job import Job
 from disco.payload import PYTHON, Header, split_payload
@@ -84,7 +85,7 @@ class JobProgram:
         first = self._stages[0]
         splittable = first.runner.splittable and first.stage.grouping is Grouping.SPLIT
         inputs = expand(
-            request.inputs,
+            planned(request.inputs),
             split_size_bytes=request.settings.split_size_bytes,
             splittable=splittable,
         )

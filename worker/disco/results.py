@@ -1,12 +1,13 @@
-"""Reading results where the author is: from partition services, or from files."""
+"""Reading results where the author is: from partition services, through a server, from files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from disco import session
-from disco.error import DataError
-from disco.util import urlsplit
+from disco.ddfs_inputs import expanded
+from disco.error import DataError, DiscoError
+from disco.util import schemesplit
 from disco.worker.reading import InputChain, Meter
 from disco.worker.streams import StreamFunction
 from disco_engine.core.model import TaskInput
@@ -37,6 +38,16 @@ class _Part(NamedTuple):
     task: int
 
 
+class _RemotePart(NamedTuple):
+    """A part of a result that a server has."""
+
+    server: str
+    namespace: str
+    name: str
+    uid: str
+    number: int
+
+
 def records(
     inputs: Sequence[tuple[str, ...]],
     chain: Sequence[StreamFunction],
@@ -44,6 +55,7 @@ def records(
     *,
     by_name: bool,
     notifier: Callable[[str], None],
+    trust: bool = False,
 ) -> Iterator[Any]:
     """Yield the records of results and files, in order.
 
@@ -54,13 +66,14 @@ def records(
         params: For stream functions that take them.
         by_name: Read files that look like parts of an output as what they look like.
         notifier: Called with each URL before it is read.
+        trust: Read pickles of jobs on servers that somebody else has submitted.
 
     Raises:
         DataError: Something cannot be read, or is not there any more.
     """
-    for is_result, some in groupby(inputs, lambda urls: scheme_of(urls[0]) == DISCO):
+    for is_result, some in groupby(expanded(inputs), lambda urls: scheme_of(urls[0]) == DISCO):
         if is_result:
-            yield from _results([urls[0] for urls in some], chain, params, notifier)
+            yield from _results([urls[0] for urls in some], chain, params, notifier, trust=trust)
             continue
         for urls in some:
             notifier(urls[0])
@@ -78,7 +91,12 @@ def pairs_of_part(url: str) -> Iterator[tuple[Any, Any]]:
     Raises:
         DataError: It cannot be read, or is not there any more.
     """
-    return _pairs([_part(url)])
+    return _pairs([_part(url)], trust=False)
+
+
+def is_remote(url: str) -> bool:
+    """Return whether *url* is a part of a result that a server has."""
+    return scheme_of(url) == DISCO and len(_steps(url)) == 5
 
 
 def _results(
@@ -86,13 +104,16 @@ def _results(
     chain: Sequence[StreamFunction],
     params: Any,
     notifier: Callable[[str], None],
+    *,
+    trust: bool,
 ) -> Iterator[Any]:
-    for _, some in groupby(urls, lambda url: _part(url)[:3]):
+    for _, some in groupby(urls, lambda url: _part(url)[:-1]):
         together = list(some)
         for url in together:
             notifier(url)
         several = list(map(_part, together))
-        yield from InputChain(chain).apply(_pairs(several), several[0].uid, params)
+        pairs = _pairs(several, trust=trust)
+        yield from InputChain(chain).apply(pairs, several[0].uid, params)
 
 
 def _file(
@@ -107,31 +128,66 @@ def _file(
         yield from chunk
 
 
-def _part(url: str) -> _Part:
-    _, (host, port), path = urlsplit(url)
+def _part(url: str) -> _Part | _RemotePart:
     try:
-        uid, stage, task = path.split("/")
-        return _Part(f"{host}:{port}", uid, int(stage), int(task))
+        match _steps(url):
+            case [address, uid, stage, task]:
+                return _Part(address, uid, int(stage), int(task))
+            case [server, namespace, name, uid, number]:
+                return _RemotePart(server, namespace, name, uid, int(number))
+            case _:
+                pass
     except ValueError:
-        raise DataError("a part of a result is disco://host:port/uid/stage/task", url) from None
+        pass
+    raise DataError(
+        "a part of a result is disco://host:port/uid/stage/task, or"
+        " disco://server/namespace/name/uid/part",
+        url,
+    )
 
 
-def _pairs(parts: list[_Part]) -> Iterator[tuple[Any, Any]]:
-    """Return the records of parts that one service has of one job's stage."""
-    address, uid, _, _ = parts[0]
-    url = f"disco://{address}/{uid}"
-    if session.find(uid) is None:
+def _steps(url: str) -> list[str]:
+    return schemesplit(url)[1].split("/")
+
+
+def _pairs(parts: Sequence[_Part | _RemotePart], *, trust: bool) -> Iterator[tuple[Any, Any]]:
+    """Return the records of parts of one result that follow each other."""
+    first = parts[0]
+    if isinstance(first, _RemotePart):
+        numbers = [part.number for part in parts if isinstance(part, _RemotePart)]
+        return _remote_pairs(first, numbers, trust=trust)
+    tasks = [part.task for part in parts if isinstance(part, _Part)]
+    url = f"disco://{first.address}/{first.uid}"
+    if session.find(first.uid) is None:
         raise DataError(
             "this process does not have the result: it has been purged, or another process ran the"
             " job; give a job an output URL to keep what it made",
             url,
         )
-    return pairs_of(_frames(parts, url))
+    return pairs_of(_frames(first, tasks, url))
 
 
-def _frames(parts: list[_Part], url: str) -> Iterator[Frame]:
-    address, uid, stage, _ = parts[0]
-    tasks = [part.task for part in parts]
+def _remote_pairs(
+    part: _RemotePart, numbers: list[int], *, trust: bool
+) -> Iterator[tuple[Any, Any]]:
+    """Yield the records of parts that a server has, read in as few streams as it takes."""
+    from disco.remote_master import master_at  # most programs have no server
+
+    try:
+        master = master_at(part.server)
+    except DiscoError as error:
+        raise DataError(str(error), f"disco://{part.server}") from error
+    start = 0
+    for stop in range(1, len(numbers) + 1):
+        if stop == len(numbers) or numbers[stop] != numbers[stop - 1] + 1:
+            yield from master.records(
+                part.namespace, part.name, part.uid, numbers[start], stop - start, trust=trust
+            )
+            start = stop
+
+
+def _frames(part: _Part, tasks: list[int], url: str) -> Iterator[Frame]:
+    address, uid, stage, _ = part
     try:
         yield from read_parts(address, session_token(), uid, stage, tasks)
     except (ResultDeniedError, ResultLostError, ResultUnreachableError, FrameCorruptError) as error:

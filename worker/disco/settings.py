@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import platformdirs
+
 from disco.error import DiscoError
 
 
@@ -17,10 +19,18 @@ def _owner() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def _ddfs() -> str:
+    return str(platformdirs.user_data_path("disco") / "ddfs")
+
+
 _DEFAULTS: dict[str, Callable[[], str]] = {
     "DISCO_MASTER": lambda: "local",  # which engine runs jobs; "local": processes on this machine
     "DISCO_EVENTS": lambda: "",  # print events while waiting: "", "json" or anything else
     "DISCO_JOB_OWNER": _owner,  # for people
+    "DISCO_DDFS": _ddfs,  # where tags and blobs are: a path or URL; copies: several, with commas
+    "DDFS_BLOB_REPLICAS": lambda: "1",  # roots that have each blob
+    "DDFS_READ_TOKEN": lambda: "",  # for tags that need one, unless another is given
+    "DDFS_WRITE_TOKEN": lambda: "",
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from disco.ddfs_inputs import without_tokens
 from disco.error import DiscoError
 from disco.packing import pack_job, pack_reference
 from disco.sources import ModuleFiles, is_below_installed
@@ -105,7 +106,7 @@ def job_spec(
         uid=f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{uuid.uuid4().hex[:8]}",
         name=name,
         code=code,
-        inputs=[job_pb2.Input(urls=urls) for urls in input_urls(value("input"))],
+        inputs=[job_pb2.Input(urls=urls) for urls in without_tokens(input_urls(value("input")))],
         settings=_settings({**asked, **(settings or {})}),
     )
     if value("output"):

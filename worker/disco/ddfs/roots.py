@@ -1,0 +1,257 @@
+"""The roots of DDFS: one, or several that keep copies. The first has the tags.
+
+Every root has an id, in ``root.json``, and tags call blobs by it: a root may be moved, mounted
+elsewhere or listed in another order, and what tags say stays true.
+"""
+
+import json
+import logging
+import random
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, NamedTuple
+
+from disco.ddfs.names import Digest, blob_path, digest_in, link_of, split_link
+from disco.ddfs.stores import Store, store_of, storing
+from disco.ddfs.tags import Link
+from disco.error import CommError, DataError, DiscoError
+
+log = logging.getLogger(__name__)
+
+_MARKER = "root.json"
+_FORMAT = 1
+_IN_MEMORY_BYTES = 64 * 1024 * 1024
+_COPY_BYTES = 1024 * 1024
+
+
+class Root(NamedTuple):
+    """One root: its id, and where it is."""
+
+    id: str
+    store: Store
+
+
+class Roots:
+    """All roots.
+
+    Args:
+        urls: Of the roots: paths, or what fsspec knows; the first has the tags.
+        clock: Returns seconds since 1970.
+
+    Raises:
+        DiscoError: There is no root.
+    """
+
+    def __init__(self, urls: Sequence[str], clock: Callable[[], float]) -> None:
+        if not urls:
+            raise DiscoError("DDFS has no root: set DISCO_DDFS to a directory or a URL")
+        self._stores = [store_of(url) for url in urls]
+        self._clock = clock
+        self._known: dict[int, Root] = {}
+
+    @property
+    def first(self) -> Store:
+        """The root that has the tags."""
+        return self._stores[0]
+
+    def all(self, *, make: bool = False) -> list[Root]:
+        """Return the roots there are.
+
+        Args:
+            make: Make those that do not exist; else they are left out.
+
+        Raises:
+            CommError: A root cannot be read or made.
+        """
+        found = (self._root(number, make) for number in range(len(self._stores)))
+        return [root for root in found if root is not None]
+
+    def write(
+        self,
+        name: str,
+        source: IO[bytes],
+        *,
+        replicas: int,
+        forced: Sequence[str] = (),
+        retries: int = 0,
+    ) -> Link:
+        """Store a blob and return its link.
+
+        Args:
+            name: What it is called.
+            source: Its content.
+            replicas: How many roots must have it.
+            forced: URLs of roots that must be among them.
+            retries: How often a root is tried again; then another one is taken.
+
+        Raises:
+            CommError: Fewer than *replicas* roots took it. What was written is garbage.
+        """
+        chosen = self._order(forced)
+        if not 1 <= replicas <= len(chosen):
+            raise CommError(
+                f"{replicas} replicas are wanted, but there are {len(chosen)} roots: set DISCO_DDFS"
+                " to more of them, separated by commas",
+                name,
+                403,
+            )
+        with _rewindable(source) as content:
+            path = blob_path(name, self._clock(), secrets.token_hex(4), _digest_of(content))
+            link: list[str] = []
+            problem: CommError | None = None
+            for root in chosen:
+                try:
+                    _store(root.store, path, content, retries)
+                    link.append(link_of(root.id, path))
+                except CommError as error:
+                    if root.store.url in forced:
+                        raise
+                    log.warning("root failed", extra={"root": root.store.url, "error": str(error)})
+                    problem = error
+                if len(link) == replicas:
+                    return tuple(link)
+        raise CommError(
+            f"only {len(link)} of {replicas} replicas could be written: "
+            f"{problem.msg if problem else ''}",
+            name,
+            problem.code if problem else None,
+        ) from problem
+
+    def resolved(self, link: Link) -> Link:
+        """Return the URLs that anybody can read in place of those that only DDFS knows."""
+        return tuple(map(self.resolve, link))
+
+    def resolve(self, url: str) -> str:
+        """Return the URL that anybody can read.
+
+        Raises:
+            DataError: It is a blob of a root that is not among ours.
+        """
+        parts = split_link(url)
+        if parts is None:
+            if url.startswith("ddfs://"):
+                raise DataError("a blob is ddfs://ROOT/blob/HH/NAME$STAMP", url)
+            return url
+        root, path = parts
+        return self.by_id(root, url).url_of(path)
+
+    def by_id(self, root_id: str, url: str) -> Store:
+        """Return the root with that id.
+
+        Raises:
+            DataError: There is none; the message names *url*.
+        """
+        for root in self.all():
+            if root.id == root_id:
+                return root.store
+        places = ", ".join(store.url for store in self._stores)
+        raise DataError(
+            f"the blob is in the root {root_id}, which is not among {places}: add it to DISCO_DDFS",
+            url,
+            404,
+        )
+
+    def relative(self, url: str) -> str:
+        """Return what ``resolve`` makes *url* of, if it is a blob in one of the roots."""
+        for root in self.all():
+            prefix = root.store.url_of("")
+            for form in (url, url.removeprefix("file://")):
+                link = link_of(root.id, form[len(prefix) :])
+                if form.startswith(prefix) and split_link(link):
+                    return link
+        return url
+
+    def _root(self, number: int, make: bool) -> Root | None:
+        if number not in self._known:
+            store = self._stores[number]
+            with storing(store.url):
+                found = store.read(_MARKER)
+                if found is None and make:
+                    fields = {"format": _FORMAT, "id": secrets.token_hex(8)}
+                    store.swap(_MARKER, json.dumps(fields).encode(), None)
+                    found = store.read(_MARKER)
+            if found is None:
+                return None
+            self._known[number] = Root(_id_in(found.data, store), store)
+        return self._known[number]
+
+    def _order(self, forced: Sequence[str]) -> list[Root]:
+        """Return the roots in the order in which they are tried; it spreads what is written."""
+        roots = self.all(make=True)
+        for url in forced:
+            if url not in [root.store.url for root in roots]:
+                raise DiscoError(
+                    f"forceon: there is no root {url!r}; there are "
+                    f"{', '.join(root.store.url for root in roots)}"
+                )
+        random.shuffle(roots)
+        return sorted(roots, key=lambda root: root.store.url not in forced)
+
+
+def _id_in(data: bytes, store: Store) -> str:
+    try:
+        fields = json.loads(data)
+        if fields["format"] != _FORMAT:
+            raise DiscoError(
+                f"{store.url} has format {fields['format']!r} of DDFS: this version reads {_FORMAT}"
+            )
+        return str(fields["id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DiscoError(f"{store.url_of(_MARKER)} is damaged: {error!r}") from error
+
+
+def verified(store: Store, path: str) -> IO[bytes]:
+    """Return a blob's content, to be read from the beginning, that has been checked.
+
+    Raises:
+        DataError: It is missing, cannot be read, or is not what was pushed.
+    """
+    url = store.url_of(path)
+    copy = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - the caller closes it
+    try:
+        with storing(url), store.open(path) as source:
+            shutil.copyfileobj(source, copy, _COPY_BYTES)
+        copy.seek(0)
+        promised = digest_in(path)
+        if promised is not None and _digest_of(copy) != promised:
+            raise DataError("corrupt data: the checksum is not that of what was pushed", url)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def _store(store: Store, path: str, content: IO[bytes], retries: int) -> None:
+    for attempt in range(retries + 1):
+        try:
+            with storing(store.url_of(path)):
+                content.seek(0)
+                store.write(path, content)
+            return
+        except CommError as error:
+            # Neither a full disk nor a missing right goes away while we wait.
+            if error.code is not None or attempt == retries:
+                raise
+
+
+@contextmanager
+def _rewindable(source: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Give a file that can be read more than once: the source if it can, else a copy."""
+    if source.seekable():
+        yield source
+        return
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as copy:
+        shutil.copyfileobj(source, copy, _COPY_BYTES)
+        yield copy
+
+
+def _digest_of(content: IO[bytes]) -> str:
+    digest = Digest()
+    content.seek(0)
+    while data := content.read(_COPY_BYTES):
+        digest.update(data)
+    content.seek(0)
+    return digest.hexdigest()

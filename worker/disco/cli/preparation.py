@@ -1,6 +1,5 @@
 """Makes of a request what the engine is started with: the job's specification and its processes."""
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -18,6 +18,7 @@ from typing import Self
 from disco.v1 import coordinator_pb2, job_pb2
 from disco_engine.local.client import CoordinatorClient
 from disco_engine.local.errors import EngineError
+from disco_engine.local.machine import MOST_SLOTS
 from disco_engine.local.ports import ReservedPort
 from disco_engine.local.progress import ProgressBoard
 from disco_engine.local.rundir import RunDirectory
@@ -27,8 +28,6 @@ from disco_engine.rpc import TOKEN_VARIABLE
 
 log = logging.getLogger(__name__)
 
-MOST_SLOTS = 32 * max(2, os.cpu_count() or 1)
-"""Of all workers of a job: more would start for minutes, and then only slow each other down."""
 _CANCEL_PATIENCE_S = 5.0
 _FINISH_PATIENCE_S = 10.0  # for workers that the coordinator has told to finish
 _OVER_PATIENCE_S = 2.0

@@ -11,8 +11,7 @@ from disco.manifest import Spec
 from disco.manifest.message import inline_files, job_message
 from disco.manifest.reading import cluster_only
 from disco.v1 import job_pb2
-from disco_engine.inputs.urls import scheme_of
-from disco_engine.local.engine import MOST_SLOTS
+from disco_engine.local.machine import MOST_SLOTS
 from disco_gateway.backend import NewJob
 from disco_gateway.errors import InvalidRequestError, Violation
 
@@ -141,8 +140,7 @@ def _violations(spec: Spec) -> Iterator[Violation]:
 
 def _relative(where: str, url: str) -> Iterator[Violation]:
     """Yield a mistake if *url* is relative to a directory that only the caller knows."""
-    scheme = scheme_of(url)
-    path = url[len(scheme) + 3 :] if scheme else url
+    scheme, _, path = url.partition("://") if "://" in url else ("", "", url)
     if scheme in _PLAIN and not os.path.isabs(path):
         yield Violation(
             where,

@@ -1,7 +1,6 @@
-"""The engine as an author's process sees it, and reading results."""
+"""What runs jobs, as an author's process sees it, and reading results."""
 
 import json
-import os
 import sys
 import threading
 import time
@@ -10,17 +9,14 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
-from disco import session
-from disco.error import DiscoError
 from disco.job import Job
+from disco.masters import master_of
 from disco.results import records
 from disco.settings import DiscoSettings
 from disco.submission import input_urls
-from disco.v1 import coordinator_pb2, job_pb2
+from disco.v1 import coordinator_pb2
 from disco.worker.classic import func
 from disco.worker.streams import StreamFunction
-from disco_engine.local.engine import LocalEngine
-from disco_engine.local.errors import EngineError
 
 __all__ = ["Disco", "client_version", "result_iterator"]
 
@@ -34,15 +30,18 @@ def client_version() -> str:
 
 
 class Disco:
-    """The engine that runs jobs: here always processes on this machine, started per job.
+    """What runs jobs: processes on this machine, started per job, or a server.
 
     Args:
-        master: "local"; None: the setting ``DISCO_MASTER``, which is "local" unless set.
+        master: "local": this machine. ``disco://host:port``: the server there. Otherwise the name
+            of a context of the config file (``disco config``). None: the setting
+            ``DISCO_MASTER``, which is "local" unless set.
         settings: Where defaults come from.
         proxy: Not needed.
+        namespace: Of jobs on a server; None: as the environment or the config file says.
 
     Raises:
-        DiscoError: *master* is something else.
+        DiscoError: There is no such master.
     """
 
     def __init__(
@@ -50,36 +49,25 @@ class Disco:
         master: str | None = None,
         settings: DiscoSettings | None = None,
         proxy: str | None = None,
+        namespace: str | None = None,
     ) -> None:
         self.settings = DiscoSettings() if settings is None else settings
-        self.master = master or self.settings["DISCO_MASTER"]
-        if self.master != "local":
-            raise DiscoError(
-                f"master {self.master!r}: jobs can only be run on this machine from Python;"
-                " leave the master (and DISCO_MASTER) out, or say 'local'"
-            )
+        self.master: str = master or self.settings["DISCO_MASTER"]
+        self._master = master_of(self.master, namespace)
 
     def __str__(self) -> str:
         return f"Disco master at {self.master}"
 
-    def submit_job(self, spec: job_pb2.JobSpec, job: Job, jobargs: Mapping[str, Any]) -> None:
-        """Start what ``disco.submission.job_spec`` returned."""
-        worker = job.worker_for(jobargs)
-        workers = _count(worker.getitem("workers", job, jobargs), "workers", _cores())
-        slots = _count(worker.getitem("slots", job, jobargs), "slots", 1)
-        owner = worker.getitem("owner", job, jobargs) or self.settings["DISCO_JOB_OWNER"]
-        try:
-            engine = LocalEngine(spec, workers=workers, slots=slots).start()
-        except (OSError, ValueError) as error:
-            raise DiscoError(f"cannot start the local engine: {error}") from error
-        run = session.Run(
-            name=spec.name, spec=spec, engine=engine, owner=owner, workers=workers, slots=slots
+    def start(self, job: Job, jobargs: Mapping[str, Any], *, prefix: str) -> str:
+        """Start a run of a job, and return its unique name, which begins like *prefix*."""
+        owner = job.worker_for(jobargs).getitem("owner", job, jobargs)
+        return self._master.start(
+            job, jobargs, prefix=prefix, owner=owner or self.settings["DISCO_JOB_OWNER"]
         )
-        session.add(run)
 
     def new_job(self, name: str, **jobargs: Any) -> Job:
         """Run a job that is given by its arguments only, and return it."""
-        return Job(name=name, master=self.master, settings=self.settings).run(**jobargs)
+        return Job(name=name, master=self, settings=self.settings).run(**jobargs)
 
     def wait(
         self,
@@ -90,12 +78,11 @@ class Disco:
         show: str | bool | None = None,
     ) -> list[str]:
         """Wait for a job's end and return its result URLs; see ``Job.wait``."""
-        run = session.get(jobname)
         how = self.settings["DISCO_EVENTS"] if show is None else show
         if not how:
-            return run.wait(timeout)
-        with _shown(run, how):
-            return run.wait(timeout)
+            return self._master.wait(jobname, timeout)
+        with _shown(self._master.follow(jobname), how):
+            return self._master.wait(jobname, timeout)
 
     def results(self, jobspec: Any, timeout: float = 2000) -> Any:
         """Return how jobs stand, and their results.
@@ -109,11 +96,11 @@ class Disco:
             "ready"; for a list (inactive, active), each a list of (name, (status, URLs)).
         """
         if isinstance(jobspec, str | Job):
-            return self._result(_name_of(jobspec))
+            return self._master.status(_name_of(jobspec))
         names = [_name_of(job) for job in jobspec]
         deadline = time.monotonic() + timeout / 1000
         while True:
-            found = [(name, self._result(name)) for name in names]
+            found = [(name, self._master.status(name)) for name in names]
             inactive = [entry for entry in found if entry[1][0] != "active"]
             active = [entry for entry in found if entry[1][0] == "active"]
             if inactive or not active or time.monotonic() >= deadline:
@@ -122,20 +109,21 @@ class Disco:
 
     def kill(self, jobname: str | Job) -> None:
         """Stop a job."""
-        run = session.find(_name_of(jobname))
-        if run is not None:
-            run.engine.cancel("the job was killed by its author")
+        self._master.kill(_name_of(jobname))
 
     def purge(self, jobname: str | Job) -> None:
         """Stop a job if it runs, and forget it and its results."""
-        session.remove(_name_of(jobname))
+        self._master.purge(_name_of(jobname))
 
     def clean(self, jobname: str | Job) -> None:
         """Do nothing: the old name of what ``purge`` does better."""
 
     def joblist(self) -> list[tuple[float, str, str]]:
-        """Return (start in seconds since 1970, status, name) of the jobs, newest first."""
-        return [(run.started_s, run.status(), run.name) for run in session.all_runs()]
+        """Return (start in seconds since 1970, status, name) of the jobs, newest first.
+
+        On this machine those of this process, on a server those of the namespace.
+        """
+        return self._master.jobs()
 
     def jobinfo(self, jobname: str | Job) -> dict[str, Any]:
         """Return what there is to know about a job.
@@ -145,24 +133,13 @@ class Disco:
             name, pending, waiting, running and done tasks, failed attempts), ``results``,
             ``inputs``, ``worker``, ``hosts``, ``owner``.
         """
-        run = session.get(_name_of(jobname))
-        status = run.status()
-        return {
-            "timestamp": time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(run.started_s)),
-            "active": status,
-            "pipeline": session.counts_of(run.engine.progress),
-            "results": run.urls() if status == "ready" else [],
-            "inputs": [list(item.urls) for item in run.spec.inputs],
-            "worker": run.spec.code.loader,
-            "hosts": ["localhost"],
-            "owner": run.owner,
-        }
+        return self._master.info(_name_of(jobname))
 
     def events(
         self, jobname: str | Job, offset: int = 0
     ) -> Iterator[tuple[int, tuple[str, str, str]]]:
         """Yield (offset of the next event, (time, host, message)) of a job's events so far."""
-        for number, event in enumerate(self._events(_name_of(jobname)), start=1):
+        for number, event in enumerate(self._master.events(_name_of(jobname)), start=1):
             if number > offset:
                 yield number, _described(event)
 
@@ -174,19 +151,6 @@ class Disco:
         """Return the records of results; see the function of this name."""
         return result_iterator(*args, **kwargs)
 
-    def _result(self, name: str) -> tuple[str, list[str]]:
-        run = session.find(name)
-        if run is None:
-            return "unknown job", []
-        status = run.status()
-        return status, run.urls() if status == "ready" else []
-
-    def _events(self, name: str) -> list[coordinator_pb2.JobEvent]:
-        try:
-            return list(next(session.get(name).engine.watch()).events)
-        except EngineError:
-            return []  # `wait` tells it
-
 
 def result_iterator(
     urls: Any,
@@ -195,6 +159,7 @@ def result_iterator(
     notifier: Callable[[str], None] = func.notifier,
     params: Any = None,
     ddfs: str | None = None,
+    trust: bool = False,
 ) -> Iterator[Any]:
     """Yield the records of a job's results, part by part, in order.
 
@@ -207,6 +172,8 @@ def result_iterator(
         notifier: Called with each URL before it is read.
         params: For stream functions that take them.
         ddfs: Not needed.
+        trust: Read pickles of jobs on servers that this user has not submitted from here: whoever
+            wrote them can run any code here.
 
     Yields:
         (key, value) pairs, or whatever *reader* yields.
@@ -218,23 +185,11 @@ def result_iterator(
     inputs = input_urls([urls] if isinstance(urls, str) else urls)
     chain = (*input_stream, *([reader] if reader is not None else []))
     by_name = reader is func.chain_reader and tuple(input_stream) == (func.map_input_stream,)
-    return records(inputs, chain, params, by_name=by_name, notifier=notifier)
+    return records(inputs, chain, params, by_name=by_name, notifier=notifier, trust=trust)
 
 
 def _name_of(job: str | Job) -> str:
     return job if isinstance(job, str) else job.name
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _count(value: Any, name: str, default: int) -> int:
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DiscoError(f"{name} must be a whole number from 1 on, got {value!r}")
-    return value
 
 
 def _described(event: coordinator_pb2.JobEvent) -> tuple[str, str, str]:
@@ -247,12 +202,12 @@ def _described(event: coordinator_pb2.JobEvent) -> tuple[str, str, str]:
 
 
 @contextmanager
-def _shown(run: session.Run, how: str | bool) -> Iterator[None]:
-    """Print a run's events to standard error until the block ends."""
+def _shown(events: Iterator[coordinator_pb2.JobEvent], how: str | bool) -> Iterator[None]:
+    """Print events to standard error until the block ends."""
     over = threading.Event()
 
     def show() -> None:
-        for event in run.events():
+        for event in events:
             if over.is_set():
                 return
             described = _described(event)

@@ -43,7 +43,8 @@ class Job:
 
     Args:
         name: What the unique name of a run begins with; without '/' and '.'. Default: the class's.
-        master: Which engine runs it: "local" (the default), processes on this machine.
+        master: What runs it: a ``Disco``, or the name of a master, as for ``Disco``. None: the
+            setting ``DISCO_MASTER``, which is "local", processes on this machine, unless set.
         worker: What gives it its parameters' defaults.
         settings: Where other defaults come from.
 
@@ -57,13 +58,13 @@ class Job:
     name: str = ""
     worker: BaseWorker | None = None
     _settings: DiscoSettings | None = None
-    _master: str | None = None
+    _master: "str | Disco | None" = None
     _prefix: str = ""
 
     def __init__(
         self,
         name: str | None = None,
-        master: str | None = None,
+        master: "str | Disco | None" = None,
         worker: BaseWorker | None = None,
         settings: DiscoSettings | None = None,
     ) -> None:
@@ -73,17 +74,20 @@ class Job:
         self._settings = settings
 
     def __getstate__(self) -> dict[str, Any]:
-        # The author's engine and settings stay with the author.
-        return {key: value for key, value in vars(self).items() if key != "_settings"}
+        # The author's master and settings stay with the author.
+        stay = ("_settings", "_master")
+        return {key: value for key, value in vars(self).items() if key not in stay}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name or type(self).__name__}>"
 
     @property
     def disco(self) -> "Disco":
-        """The engine that runs the job."""
+        """What runs the job."""
         from disco.core import Disco  # worker slots need none of it
 
+        if isinstance(self._master, Disco):
+            return self._master
         return Disco(self._master, self._settings)
 
     def worker_for(self, jobargs: Mapping[str, Any]) -> BaseWorker:
@@ -105,12 +109,9 @@ class Job:
             DiscoError: A parameter is unknown or makes no sense, or something cannot travel. What
                 is wrong with the inputs is told by ``wait``.
         """
-        from disco.submission import job_spec, unique_name  # worker slots need none of it
-
         self._prefix = self._prefix or self.name or type(self).__name__
-        name = unique_name(jobargs.get("name") or self._prefix)
-        self.disco.submit_job(job_spec(self, jobargs, name=name), self, jobargs)
-        self.name = name
+        prefix = jobargs.get("name") or self._prefix
+        self.name = self.disco.start(self, jobargs, prefix=prefix)
         return self
 
     def wait(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from disco.error import DiscoError, JobError
-from disco.v1 import coordinator_pb2, job_pb2
+from disco.v1 import coordinator_pb2, job_pb2, jobs_pb2
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
 from disco_engine.outputs.reading import part_urls
@@ -86,7 +86,7 @@ class Run:
             return  # `wait` tells it
 
 
-def reason_of(progress: coordinator_pb2.JobProgress) -> str:
+def reason_of(progress: coordinator_pb2.JobProgress | jobs_pb2.Job) -> str:
     """Return why a job did not succeed, with the traceback and the record of what ended it."""
     message = progress.message or "it was cancelled"
     for report in reversed(progress.failures):
@@ -150,7 +150,7 @@ def all_runs() -> list[Run]:
         return sorted(_runs.values(), key=lambda run: -run.started_s)
 
 
-def counts_of(progress: coordinator_pb2.JobProgress | None) -> list[list[Any]]:
+def counts_of(progress: coordinator_pb2.JobProgress | jobs_pb2.Job | None) -> list[list[Any]]:
     """Return a row per stage: name, pending, waiting, running, done, failed attempts."""
     if progress is None:
         return []

@@ -196,13 +196,17 @@ def urljoin(parts: tuple[str, Any, str]) -> str:
 
 
 def jobname(url: str) -> str:
-    """Return which job made a result: the unique id in ``disco://host:port/uid/stage/task``.
+    """Return which job made a result.
+
+    That is the unique id in ``disco://host:port/uid/stage/task``, and the name in
+    ``disco://host:port/namespace/name/uid/part``, which is what servers know a job by.
 
     Raises:
         ValueError: *url* is not such a URL.
     """
     scheme, _, path = urlsplit(url)
-    uid = path.partition("/")[0]
+    steps = path.split("/")
+    uid = steps[1] if len(steps) == 4 else steps[0]
     if scheme != "disco" or not uid:
         raise ValueError(f"{url!r} is not a result of a job: disco://host:port/uid/stage/task is")
     return urllib.parse.unquote(uid)

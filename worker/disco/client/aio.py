@@ -146,7 +146,7 @@ class AsyncClient:
         if submission.code:
             request.code_sha256 = await self.upload_code(submission.code, namespace=place)
         job = await self._open.call("Submit", self._stub.Submit, request)
-        if submission.code and not dry_run:
+        if not dry_run:
             submitted.remember(job.uid)
         return job
 
@@ -211,9 +211,7 @@ class AsyncClient:
         request = jobs_pb2.WatchJobRequest(
             namespace=await self._in(namespace), name=name, cursor=cursor
         )
-        replies = self._open.stream(
-            "Watch", self._stub.Watch, request, is_last=lambda reply: reply.job.phase in ENDED
-        )
+        replies = self._open.stream("Watch", self._stub.Watch, request, may_end=_has_ended)
         async with aclosing(replies):
             async for reply in replies:
                 yield reply
@@ -249,9 +247,7 @@ class AsyncClient:
             follow=follow,
             cursor=cursor,
         )
-        replies = self._open.stream(
-            "Logs", self._stub.Logs, request, is_last=lambda reply: False, ends=False
-        )
+        replies = self._open.stream("Logs", self._stub.Logs, request, may_end=lambda reply: True)
         async with aclosing(replies):
             async for reply in replies:
                 yield reply
@@ -289,7 +285,7 @@ class AsyncClient:
             cursor=cursor,
         )
         counted = Counted(f"{request.namespace}/{name}".lstrip("/"))
-        replies = self._open.stream("Results", self._stub.Results, request, is_last=is_last)
+        replies = self._open.stream("Results", self._stub.Results, request, may_end=is_last)
         async with aclosing(replies):
             async for reply in replies:
                 counted.add(reply)
@@ -305,10 +301,13 @@ class AsyncClient:
         first_part: int = 0,
         parts: int = 0,
         trust: bool = False,
+        uid: str = "",
     ) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
         """Yield what ``records`` does, many at a time, which is faster: each can be read once."""
         place = await self._in(namespace)
         job = await self.get(name, namespace=place)
+        if uid not in ("", job.uid):
+            raise GoneError(_replaced(job))
         shown = f"{job.namespace}/{job.name}"
         trusted = decoding.may_trust(job.uid, trust=trust)
         if job.results.output_url:
@@ -330,7 +329,7 @@ class AsyncClient:
         """See that nobody has put another job in the place of the one that we trust."""
         now = await self.get(job.name, namespace=job.namespace)
         if now.uid != job.uid:
-            raise GoneError(f"{job.namespace}/{job.name} is another job now: read its results anew")
+            raise GoneError(_replaced(job))
 
     async def records(
         self,
@@ -340,6 +339,7 @@ class AsyncClient:
         first_part: int = 0,
         parts: int = 0,
         trust: bool = False,
+        uid: str = "",
     ) -> AsyncGenerator[tuple[Any, Any], None]:
         """Yield the (key, value) records of a job, from its output if it has one.
 
@@ -350,13 +350,14 @@ class AsyncClient:
             parts: How many; 0: all that follow.
             trust: Read pickles, although this user has not submitted the job from here: whoever
                 wrote them can run any code here.
+            uid: Only if the job is still this one; empty: whichever it is.
 
         Raises:
             UntrustedError: There are pickles, and no reason to trust who wrote them.
             LostRecordsError: The counts differ.
         """
         batches = self.batches(
-            name, namespace=namespace, first_part=first_part, parts=parts, trust=trust
+            name, namespace=namespace, first_part=first_part, parts=parts, trust=trust, uid=uid
         )
         async with aclosing(batches):
             async for batch in batches:
@@ -374,8 +375,9 @@ class AsyncClient:
         async with asyncio.timeout(timeout_s):
             replies = self.watch(name, namespace=namespace)
             async with aclosing(replies):
-                async for _ in replies:
-                    pass
+                async for reply in replies:
+                    if _has_ended(reply):
+                        break
             return await self.get(name, namespace=namespace)
 
     async def cancel(
@@ -443,3 +445,11 @@ class AsyncClient:
         if self._about is None:
             self._about = await self.about()
         return self._about
+
+
+def _replaced(job: jobs_pb2.Job) -> str:
+    return f"{job.namespace}/{job.name} is another job now: what the earlier one made is gone"
+
+
+def _has_ended(reply: jobs_pb2.WatchJobReply | None) -> bool:
+    return reply is not None and reply.job.phase in ENDED

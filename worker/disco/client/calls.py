@@ -145,8 +145,7 @@ class Calls:
         start: grpc.aio.UnaryStreamMultiCallable[Any, Reply],
         request: Any,
         *,
-        is_last: Callable[[Reply], bool],
-        ends: bool = True,
+        may_end: Callable[[Reply | None], bool],
     ) -> AsyncGenerator[Reply, None]:
         """Yield the replies of a stream, which is taken up where it broke.
 
@@ -154,21 +153,20 @@ class Calls:
             name: Of the call, for messages.
             start: The stub's method.
             request: To send first; its cursor is moved on.
-            is_last: Whether nothing follows a reply.
-            ends: A stream that ends without a last reply was broken.
+            may_end: Whether a stream that ends after a reply, or without any, was not cut short.
         """
         patience = Patience(self._limit_s)
         while True:
             call: Any = start(request, metadata=await self._metadata())
+            whole = may_end(None)
             try:
                 async for reply in call:
                     self._has_answered = True
                     patience.heard()
                     request.cursor = reply.cursor
+                    whole = may_end(reply)
                     yield reply
-                    if is_last(reply):
-                        return
-                if not ends:
+                if whole:
                     return
                 broken = _CUT_SHORT
             except grpc.aio.AioRpcError as error:

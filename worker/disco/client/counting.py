@@ -34,6 +34,6 @@ class Counted:
             )
 
 
-def is_last(reply: jobs_pb2.ResultsReply) -> bool:
+def is_last(reply: jobs_pb2.ResultsReply | None) -> bool:
     """Return whether no results follow: all have come, or they are in an output."""
-    return reply.HasField("total") or bool(reply.info.output_url)
+    return reply is not None and (reply.HasField("total") or bool(reply.info.output_url))

@@ -44,7 +44,7 @@ _SAID_ELSEWHERE = frozenset(
     {
         *("input", "output", "format", "workers", "slots", "name", "owner", "params", "memory"),
         *("sort_memory", "split_size", "task_timeout", "deadline", "max_attempts"),
-        *("required_files", "requirements", "allow_secrets"),
+        *("required_files", "requirements", "allow_secrets", "remote_paths"),
     }
 )
 

@@ -163,11 +163,12 @@ class Client:
         first_part: int = 0,
         parts: int = 0,
         trust: bool = False,
+        uid: str = "",
     ) -> Generator[tuple[Any, Any], None, None]:
         """Yield the (key, value) records of a job, from its output if it has one."""
         for batch in self._session.each(
             lambda client: client.batches(
-                name, namespace=namespace, first_part=first_part, parts=parts, trust=trust
+                name, namespace=namespace, first_part=first_part, parts=parts, trust=trust, uid=uid
             )
         ):
             yield from batch

@@ -70,6 +70,7 @@ class Worker(dict[str, Any]):
         ``required_modules`` names of modules that travel and that functions need not import
         ``requirements``    packages that pip installs for a job on a cluster, as in ["numpy>=2"]
         ``allow_secrets``   names of files that travel although they look like secrets
+        ``remote_paths``    input paths are those of the workers, whatever is on this machine
         ``owner``           of the job, for people; None: ``DISCO_JOB_OWNER``
         ``save_results``    keep the results in DDFS, also called ``save``; not available
         ``save_info``, ``profile``, ``scheduler``  accepted, without effect
@@ -92,6 +93,7 @@ class Worker(dict[str, Any]):
             "required_modules": None,
             "requirements": (),
             "allow_secrets": (),
+            "remote_paths": False,
             "name": None,
             "owner": None,
             "save_results": False,

@@ -1,0 +1,109 @@
+"""Runs the jobs of this Python process on its own machine: an engine for each."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from disco import session
+from disco.error import DiscoError
+from disco.results import is_remote
+from disco.submission import job_spec, unique_name
+from disco.v1 import coordinator_pb2
+from disco_engine.local.engine import LocalEngine
+from disco_engine.local.errors import EngineError
+
+if TYPE_CHECKING:
+    from disco.job import Job
+
+
+class LocalMaster:
+    """The ``disco.masters.Master`` that is no server. All of a process share their jobs."""
+
+    def start(self, job: "Job", jobargs: Mapping[str, Any], *, prefix: str, owner: str) -> str:
+        """Start a run, and return its name, ``prefix@hex:hex:hex``."""
+        spec = job_spec(job, jobargs, name=unique_name(prefix))
+        for item in spec.inputs:
+            if is_remote(item.urls[0]):
+                raise DiscoError(
+                    f"input {item.urls[0]} is the result of a job on a server, which only programs"
+                    " with its token can read: read it with result_iterator, or give that job an"
+                    " output URL, and this one the files there"
+                )
+        worker = job.worker_for(jobargs)
+        workers = _count(worker.getitem("workers", job, jobargs), "workers", _cores())
+        slots = _count(worker.getitem("slots", job, jobargs), "slots", 1)
+        try:
+            engine = LocalEngine(spec, workers=workers, slots=slots).start()
+        except (OSError, ValueError) as error:
+            raise DiscoError(f"cannot start the local engine: {error}") from error
+        session.add(
+            session.Run(
+                name=spec.name, spec=spec, engine=engine, owner=owner, workers=workers, slots=slots
+            )
+        )
+        return spec.name
+
+    def wait(self, name: str, timeout_s: float | None) -> list[str]:
+        """Return the URLs of a job's results when it has ended."""
+        return session.get(name).wait(timeout_s)
+
+    def status(self, name: str) -> tuple[str, list[str]]:
+        """Return how a job stands, and its results once it is ready."""
+        run = session.find(name)
+        if run is None:
+            return "unknown job", []
+        status = run.status()
+        return status, run.urls() if status == "ready" else []
+
+    def events(self, name: str) -> list[coordinator_pb2.JobEvent]:
+        """Return what has happened so far."""
+        try:
+            return list(next(session.get(name).engine.watch()).events)
+        except EngineError:
+            return []  # `wait` tells it
+
+    def follow(self, name: str) -> Iterator[coordinator_pb2.JobEvent]:
+        """Yield what has happened, and what happens, until the job has ended."""
+        return session.get(name).events()
+
+    def kill(self, name: str) -> None:
+        """Stop a job."""
+        run = session.find(name)
+        if run is not None:
+            run.engine.cancel("the job was killed by its author")
+
+    def purge(self, name: str) -> None:
+        """Stop a job if it runs, and forget it and its results."""
+        session.remove(name)
+
+    def jobs(self) -> list[tuple[float, str, str]]:
+        """Return (start, status, name) of the jobs, newest first."""
+        return [(run.started_s, run.status(), run.name) for run in session.all_runs()]
+
+    def info(self, name: str) -> dict[str, Any]:
+        """Return what there is to know about a job."""
+        run = session.get(name)
+        status = run.status()
+        return {
+            "timestamp": time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(run.started_s)),
+            "active": status,
+            "pipeline": session.counts_of(run.engine.progress),
+            "results": run.urls() if status == "ready" else [],
+            "inputs": [list(item.urls) for item in run.spec.inputs],
+            "worker": run.spec.code.loader,
+            "hosts": ["localhost"],
+            "owner": run.owner,
+        }
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _count(value: Any, name: str, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DiscoError(f"{name} must be a whole number from 1 on, got {value!r}")
+    return value

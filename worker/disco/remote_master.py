@@ -1,0 +1,179 @@
+"""Runs jobs on a server, for programs that use Disco's names; ``disco.client`` does the work."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.json_format import MessageToDict
+
+from disco import session
+from disco.client.aio import ENDED
+from disco.client.connection import Connection, resolve
+from disco.client.errors import ClientError, NotFoundError
+from disco.client.outputs import Output
+from disco.client.submitting import fitted, submission_of
+from disco.client.sync import Client
+from disco.error import DataError, JobError
+from disco.v1 import coordinator_pb2, jobs_pb2
+
+if TYPE_CHECKING:
+    from disco.job import Job
+
+_SUCCEEDED = coordinator_pb2.JOB_PHASE_SUCCEEDED
+_MORE_MAY_FOLLOW_BYTES = 512 * 1024
+"""Of events in one message: the server spreads over several what is more than a megabyte."""
+
+
+class RemoteMaster:
+    """The ``disco.masters.Master`` that is a server."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._making = threading.Lock()
+        self._made: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The connection's client, made when it is first needed."""
+        with self._making:
+            if self._made is None:
+                self._made = Client(self.connection)
+            return self._made
+
+    def start(self, job: "Job", jobargs: Mapping[str, Any], *, prefix: str, owner: str) -> str:
+        """Start a run, and return its name, which the server makes of *prefix*."""
+        submission = submission_of(job, jobargs, name_prefix=prefix)
+        remote_paths = job.worker_for(jobargs).getitem("remote_paths", job, jobargs)
+        ready = fitted(submission, self.client.about(), paths_are_remote=bool(remote_paths))
+        return self.client.submit(ready).name
+
+    def wait(self, name: str, timeout_s: float | None) -> list[str]:
+        """Return the URLs of a job's results when it has ended."""
+        try:
+            job = self.client.wait(name, timeout_s=timeout_s)
+        except TimeoutError as error:
+            raise JobError(name, f"Timeout: it still runs after {timeout_s} s") from error
+        if job.phase != _SUCCEEDED:
+            raise JobError(name, session.reason_of(job))
+        return self._urls(job)
+
+    def status(self, name: str) -> tuple[str, list[str]]:
+        """Return how a job stands, and its results once it is ready."""
+        try:
+            job = self.client.get(name)
+        except NotFoundError:
+            return "unknown job", []
+        status = _status(job)
+        return status, self._urls(job) if status == "ready" else []
+
+    def events(self, name: str) -> list[coordinator_pb2.JobEvent]:
+        """Return what has happened so far."""
+        events: list[coordinator_pb2.JobEvent] = []
+        with closing(self.client.watch(name)) as replies:
+            for reply in replies:
+                events.extend(reply.events)
+                if reply.job.phase not in ENDED and reply.ByteSize() < _MORE_MAY_FOLLOW_BYTES:
+                    break
+        return events
+
+    def follow(self, name: str) -> Iterator[coordinator_pb2.JobEvent]:
+        """Yield what has happened, and what happens, until the job has ended."""
+        with suppress(ClientError), closing(self.client.watch(name)) as replies:  # `wait` tells it
+            for reply in replies:
+                yield from reply.events
+
+    def kill(self, name: str) -> None:
+        """Stop a job."""
+        with suppress(NotFoundError):
+            self.client.cancel(name, reason="the job was killed by its author")
+
+    def purge(self, name: str) -> None:
+        """Stop a job if it runs, and remove it and its results."""
+        with suppress(NotFoundError):
+            self.client.delete(name)
+
+    def jobs(self) -> list[tuple[float, str, str]]:
+        """Return (start, status, name) of the jobs of the namespace, newest first."""
+        with closing(self.client.list()) as jobs:
+            found = [(_time_s(job), _status(job), job.name) for job in jobs]
+        return sorted(found, reverse=True)
+
+    def info(self, name: str) -> dict[str, Any]:
+        """Return what there is to know about a job."""
+        job = self.client.get(name)
+        status = _status(job)
+        spec = MessageToDict(job.spec)
+        return {
+            "timestamp": time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(_time_s(job))),
+            "active": status,
+            "pipeline": session.counts_of(job),
+            "results": self._urls(job) if status == "ready" else [],
+            "inputs": [
+                [item] if isinstance(item, str) else item for item in spec.get("inputs", ())
+            ],
+            "worker": spec.get("job", ""),
+            "hosts": [],
+            "owner": job.submitted_by,
+        }
+
+    def records(
+        self, namespace: str, name: str, uid: str, first: int, count: int, *, trust: bool
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield the (key, value) records of some parts of a result.
+
+        Raises:
+            DataError: They cannot be read, or are not there any more.
+        """
+        url = f"disco://{self.connection.server}/{namespace}/{name}/{uid}/{first}"
+        records = self.client.records(
+            name, namespace=namespace, first_part=first, parts=count, trust=trust, uid=uid
+        )
+        with closing(records):
+            try:
+                yield from records
+            except ClientError as error:
+                raise DataError(str(error), url) from error
+
+    def _urls(self, job: jobs_pb2.Job) -> list[str]:
+        """Return the URLs of a job's results, in order."""
+        if job.results.output_url:
+            here = self.client.about().kind == "local"
+            output = Output(info=job.results, job=f"{job.namespace}/{job.name}", here=here)
+            return output.urls()
+        place = f"disco://{self.connection.server}/{job.namespace}/{job.name}/{job.uid}"
+        return [f"{place}/{part}" for part in range(job.results.parts)]
+
+
+_masters: dict[Connection, RemoteMaster] = {}
+_lock = threading.Lock()
+
+
+def remote_master(connection: Connection) -> RemoteMaster:
+    """Return the master at a connection: one for all who ask, so that they share it."""
+    with _lock:
+        return _masters.setdefault(connection, RemoteMaster(connection))
+
+
+def master_at(server: str) -> RemoteMaster:
+    """Return the master that URLs call *server*: ``host:port``, or the name of a context.
+
+    Raises:
+        SettingsError: Nobody knows it.
+    """
+    with _lock:
+        known = [m for connection, m in _masters.items() if connection.server == server]
+    if known:
+        return known[-1]
+    return remote_master(resolve(server=server) if ":" in server else resolve(context=server))
+
+
+def _status(job: jobs_pb2.Job) -> str:
+    if job.phase not in ENDED:
+        return "active"
+    return "ready" if job.phase == _SUCCEEDED else "dead"
+
+
+def _time_s(job: jobs_pb2.Job) -> float:
+    return job.created.ToNanoseconds() / 1e9

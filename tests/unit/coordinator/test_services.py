@@ -352,6 +352,22 @@ async def test_a_full_disk_is_told_once_and_so_is_its_end(
     assert not (await machine.hears(ServiceFull, times=2)).full
 
 
+async def test_the_end_of_a_full_disk_is_told_also_if_the_service_was_restarted_meanwhile(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    """A service whose disk was full was killed, and came back when there was room again.
+
+    Nobody told the machine: it gave out no task any more that pushes, and failed the job.
+    """
+    coordinator.settings = replace(coordinator.settings, service_lease_s=0.8)
+    service.full = True
+    await coordinator.start()
+    assert (await machine.hears(ServiceFull)).full
+    service.incarnation, service.full = "second", False
+    await machine.hears(ServiceAttached, times=2)
+    assert not (await machine.hears(ServiceFull, times=2)).full
+
+
 async def test_a_service_that_refuses_the_token_ends_the_coordinator_with_a_remedy(
     service: FakePartition, coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ class ServiceLink:
         self._epoch = 0
         self._incarnation = ""
         self._attached_at = 0.0
-        self._full = False
+        self._full = False  # what the machine was told last
         self._heard = self._clock()  # when it last answered a check
         self._unheeded_since: float | None = None  # since when orders have not been answered
         self._warned = False
@@ -229,7 +229,6 @@ class ServiceLink:
         self._unheeded_since = None
         self._attached_at = self._clock()
         self._incarnation = inventory.incarnation
-        self._full = False
         self.state = LinkState.ATTACHED
         log.info(
             "partition service attached",
@@ -259,6 +258,7 @@ class ServiceLink:
         self._orders.clear()
         self._in_flight = []
         self._unheeded_since = None
+        self._full = False  # the machine forgets it, too
         feed(ServiceLost(service=self.service, reason=reason))
 
     async def _next_check(self, delay_s: float) -> None:

@@ -5,6 +5,7 @@
 #   make test     run the tests             make lint   check style, types and imports
 #   make bench    compare with peers        make clean  remove what the others made
 #   make image    build the container image
+#   make docs     write the reference of the Jobs service from its .proto files
 #   make crd      write the resource definition and its reference from the manifest's model
 #   make test-cluster                       start a Kubernetes cluster here and run its tests
 #   make simulate SEEDS=0:1000              jobs in which everything dies, in simulated time
@@ -20,7 +21,7 @@ IMAGE ?= localhost/disco:dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster simulate lint bench image crd lock clean
+.PHONY: help run test test-cluster simulate lint bench image docs crd lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +70,9 @@ image:
 	if [ -n "$$tool" ]; then set -x; $$tool build --tag $(IMAGE) .; \
 	else set -x; tests/cluster/kube/kube image build --tag $(IMAGE) .; fi
 
+docs: $(INSTALLED)
+	$(BIN)/python -m disco_gateway.reference .
+
 crd: $(INSTALLED)
 	$(BIN)/python -m disco_operator.crd .
 
@@ -84,7 +88,7 @@ lock: $(INSTALLED)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis bench/results
-	rm -f worker/disco/v1/*_pb2*.py worker/disco/v1/*_pb2*.pyi
+	rm -f worker/disco/v1/*_pb2*.py worker/disco/v1/*_pb2*.pyi worker/disco/v1/descriptors.binpb
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The project itself: installing it generates the gRPC modules from proto/.

@@ -6,7 +6,6 @@ itself, and the completion of names in a shell, answer at once.
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -32,10 +31,7 @@ class Commands(click.Group):
         """Return the command, or None if there is none of that name."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        home = f"disco.cli.{_HOMES.get(cmd_name, cmd_name)}"
-        if find_spec(home) is None:
-            return None
-        module = import_module(home)
+        module = import_module(f"disco.cli.{_HOMES.get(cmd_name, cmd_name)}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -26,8 +26,17 @@ def document(value: Any, form: str) -> str:
         return json.dumps(value, ensure_ascii=False, indent=2, default=str)
     import yaml
 
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
-    return text.rstrip("\n")
+    class Dumper(yaml.SafeDumper):
+        """Writes texts of several lines, such as code, as blocks that people can read."""
+
+    def text_node(dumper: Dumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar(
+            "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+        )
+
+    Dumper.add_representer(str, text_node)
+    written: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return written.rstrip("\n")
 
 
 def print_job(job: "jobs_pb2.Job", form: str) -> None:

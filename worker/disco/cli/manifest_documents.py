@@ -16,6 +16,8 @@ from disco.v1 import job_pb2
 _CONFIG_MAP_BYTES = 1_000_000
 """etcd takes 1 MiB, the names and all else included."""
 
+_SAID_IN_SPEC = frozenset({"params", "partitions"})
+
 
 class Rendered(NamedTuple):
     """The objects, and why the code is not one of them; empty: it is, or none is needed."""
@@ -71,8 +73,8 @@ def _flat_files(submission: Submission) -> tuple[dict[str, str], list[str]]:
     missing = []
     if body:
         missing.append("the job is pickled, because it, or its arguments, cannot be imported")
-    if header.jobargs:
-        missing.append(f"arguments that only a submission brings: {', '.join(header.jobargs)}")
+    if unsaid := header.jobargs.keys() - _SAID_IN_SPEC:
+        missing.append(f"arguments that only a submission brings: {', '.join(sorted(unsaid))}")
     files: dict[str, str] = {}
     with zipfile.ZipFile(io.BytesIO(code.modules_zip or _EMPTY_ZIP)) as archive:
         for name in archive.namelist():

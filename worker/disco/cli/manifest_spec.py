@@ -4,8 +4,7 @@ From plain data to plain data, in the manifest's own words: what ``disco submit 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from glob import glob
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,28 +79,24 @@ def _put(spec: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     spec[last] = value
 
 
-def located(spec: Mapping[str, Any], directory: Path, *, all_here: bool) -> dict[str, Any]:
-    """Return the spec with relative paths made absolute.
+def located(spec: Mapping[str, Any], directory: Path, fields: Collection[str]) -> dict[str, Any]:
+    """Return the spec with relative paths made absolute, as ``disco run`` understands them.
 
     Args:
         spec: As in the manifest.
         directory: Where the manifest is.
-        all_here: Whoever runs the job sees this machine's files. Otherwise only what is here is
-            made absolute, so that it can be refused: workers elsewhere would look in vain.
+        fields: Of "inputs" and "output", those that the manifest says.
     """
 
     def place(url: str) -> str:
-        if "://" in url or url.startswith("/"):
-            return url
-        path = str(directory / url)
-        return path if all_here or glob(path) else url
+        return url if "://" in url else str(directory / url)
 
     changed = dict(spec)
-    if "inputs" in spec:
+    if "inputs" in fields:
         changed["inputs"] = [
             place(entry) if isinstance(entry, str) else list(map(place, entry))
             for entry in spec["inputs"]
         ]
-    if all_here and "output" in spec:
+    if "output" in fields:
         changed["output"] = {**spec["output"], "url": place(spec["output"]["url"])}
     return changed

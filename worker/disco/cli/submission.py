@@ -70,13 +70,15 @@ class Outgoing:
     Attributes:
         submission: The spec and the code.
         namespace: That the manifest names; empty: none.
-        directory: Where the manifest is, if relative paths of the spec start there.
+        directory: Where the manifest is; None: there is none.
+        paths: Fields of the spec whose relative paths start there.
         notes: For whoever submits it.
     """
 
     submission: Submission
     namespace: str = ""
     directory: Path | None = None
+    paths: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
 
@@ -97,8 +99,7 @@ def outgoing(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> Outgo
         if is_manifest(job):
             return _of_manifest(read(Path(job)), inputs, flags, extras)
         request = request_from(job, inputs, flags)
-        over = {"params": dict(request.params)} if request.params else {}
-        return Outgoing(submission=_of_job(request, extras, over))
+        return Outgoing(submission=_of_job(request, extras, _over(request)))
     except (JobNotFoundError, DiscoError) as error:
         raise WrongUseError(str(error)) from error
 
@@ -115,11 +116,18 @@ def ready(out: Outgoing, about: jobs_pb2.AboutReply, *, paths_are_remote: bool) 
         CannotTravelError: The server's workers could not read an input, or run the code.
     """
     submission = out.submission
-    if out.directory is not None and not paths_are_remote:
-        all_here = about.kind == "local"
-        spec = located(submission.spec, out.directory, all_here=all_here)
+    if out.directory is not None and about.kind == "local" and not paths_are_remote:
+        spec = located(submission.spec, out.directory, out.paths)
         submission = replace(submission, spec=spec)
     return fitted(submission, about, paths_are_remote=paths_are_remote)
+
+
+def _over(request: JobRequest) -> dict[str, Any]:
+    """Return what the spec says, so that whoever reads it sees it, and the job is given it."""
+    over: dict[str, Any] = {"params": dict(request.params)} if request.params else {}
+    if "partitions" in request.jobargs:
+        over["partitions"] = request.jobargs["partitions"]
+    return over
 
 
 def _of_job(request: JobRequest, extras: Extras, over: Mapping[str, Any]) -> Submission:
@@ -171,9 +179,18 @@ def _of_manifest(
     return Outgoing(
         submission=submission,
         namespace=metadata.namespace or "",
-        directory=None if inputs else directory,
+        directory=directory,
+        paths=_own_paths(manifest, inputs, flags),
         notes=tuple(_notes(manifest, beside=beside)),
     )
+
+
+def _own_paths(
+    manifest: Manifest, inputs: Sequence[str], flags: Mapping[str, Any]
+) -> frozenset[str]:
+    """Return the fields with paths that are the manifest's, and no flag's."""
+    asked = {name for name, given in (("inputs", inputs), ("output", "output" in flags)) if given}
+    return frozenset({"inputs", "output"} & manifest.spec.keys() - asked)
 
 
 def _refuse_files(manifest: Manifest, flags: Mapping[str, Any]) -> None:

@@ -79,7 +79,7 @@ def _check_paths(spec: Mapping[str, Any]) -> None:
             " path on the workers, say so (paths_are_remote=True, --remote-paths)"
         )
     url = str(spec.get("output", {}).get("url", ""))
-    if local_path(url) is not None and not os.path.isabs(url.removeprefix("file://")):
+    if url and local_path(url) is not None and not os.path.isabs(url.removeprefix("file://")):
         raise CannotTravelError(
             f"output {url}: a relative path says nothing on a cluster; give a URL that the workers"
             " can write to, or the absolute path of a volume that all of them have"

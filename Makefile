@@ -5,7 +5,7 @@
 #   make test     run the tests             make lint   check style, types and imports
 #   make bench    compare with peers        make clean  remove what the others made
 #   make image    build the container image
-#   make docs     write the reference of the Jobs service from its .proto files
+#   make docs     write the references of the Jobs service and of the command line
 #   make crd      write the resource definition and its reference from the manifest's model
 #   make test-cluster                       start a Kubernetes cluster here and run its tests
 #   make simulate SEEDS=0:1000              jobs in which everything dies, in simulated time
@@ -72,6 +72,7 @@ image:
 
 docs: $(INSTALLED)
 	$(BIN)/python -m disco_gateway.reference .
+	$(BIN)/python -m disco.cli.reference .
 
 crd: $(INSTALLED)
 	$(BIN)/python -m disco_operator.crd .

@@ -46,11 +46,11 @@ _WORDS: dict[type[GatewayError], tuple[code_pb2.Code.ValueType, str]] = {
     DeadlineError: (code_pb2.DEADLINE_EXCEEDED, "DEADLINE"),
 }
 
-_MAX_MESSAGE = 2_000
-"""Characters of a message and of each detail: gRPC sends them in a header, of 8 KiB by default."""
-
-_MAX_VIOLATIONS = 20
-"""Of a request: the rest are told once these are corrected."""
+_MESSAGE_BYTES = 900
+_DETAIL_BYTES = 300
+_VIOLATIONS_BYTES = 2_000
+"""gRPC sends errors in headers, 8 KiB of them: the message, where each byte may become three, and
+all of the status in base64. Who is told of the first mistakes hears of the others after them."""
 
 
 def status_of(error: Exception, call: str) -> status_pb2.Status:
@@ -95,24 +95,28 @@ def retry_after_s(status: status_pb2.Status) -> float | None:
 def _details(error: GatewayError) -> Iterator[Message]:
     match error:
         case InvalidRequestError():
-            violations = error.violations[:_MAX_VIOLATIONS]
-            yield error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(
-                        field=_cut(where, 200), description=_cut(problem, 300)
-                    )
-                    for where, problem in violations
-                ]
-            )
+            bad = error_details_pb2.BadRequest()
+            for where, problem in error.violations:
+                violation = error_details_pb2.BadRequest.FieldViolation(
+                    field=_cut(where, _DETAIL_BYTES), description=_cut(problem, _DETAIL_BYTES)
+                )
+                if bad.ByteSize() + violation.ByteSize() > _VIOLATIONS_BYTES:
+                    break
+                bad.field_violations.append(violation)
+            yield bad
         case JobNotFoundError() | JobExistsError():
             yield error_details_pb2.ResourceInfo(
-                resource_type=_RESOURCE, resource_name=error.job, description=_cut(str(error))
+                resource_type=_RESOURCE,
+                resource_name=error.job,
+                description=_cut(str(error), _DETAIL_BYTES),
             )
         case NotPossibleError():
             yield error_details_pb2.PreconditionFailure(
                 violations=[
                     error_details_pb2.PreconditionFailure.Violation(
-                        type="STATE", subject=_cut(error.subject, 200), description=_cut(str(error))
+                        type="STATE",
+                        subject=_cut(error.subject, _DETAIL_BYTES),
+                        description=_cut(str(error), _DETAIL_BYTES),
                     )
                 ]
             )
@@ -125,7 +129,7 @@ def _details(error: GatewayError) -> Iterator[Message]:
 
 
 def _status(code: int, message: str, *details: Message) -> status_pb2.Status:
-    status = status_pb2.Status(code=code, message=_cut(message))
+    status = status_pb2.Status(code=code, message=_cut(message, _MESSAGE_BYTES))
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
@@ -133,5 +137,8 @@ def _status(code: int, message: str, *details: Message) -> status_pb2.Status:
     return status
 
 
-def _cut(text: str, limit: int = _MAX_MESSAGE) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _cut(text: str, limit_bytes: int) -> str:
+    data = text.encode(errors="replace")
+    if len(data) <= limit_bytes:
+        return data.decode()
+    return data[: limit_bytes - 3].decode(errors="ignore") + "…"

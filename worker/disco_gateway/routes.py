@@ -111,6 +111,8 @@ def to_json(message: Message) -> str:
 
 
 def _read_body(body: bytes, request: Message) -> None:
+    if not body.lstrip().startswith(b"{"):  # to json_format, an empty list is a message, too
+        raise InvalidRequestError.of("body", "expected a JSON object")
     try:
         json_format.Parse(body, request, max_recursion_depth=_MAX_DEPTH)
     except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
@@ -85,3 +86,9 @@ def detail(status: Any, kind: type[M]) -> M:
     (packed,) = (detail for detail in status.details if detail.Is(kind.DESCRIPTOR))
     packed.Unpack(found)
     return found
+
+
+def http_of(gateway: Gateway, token: str = TOKEN) -> aiohttp.ClientSession:
+    """Open a session with the HTTP door, as whoever has the token; empty: as nobody."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return aiohttp.ClientSession(gateway.url, headers=headers)

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import logging
 import os
-import resource
 import socket
 import sys
 import threading
@@ -16,6 +15,7 @@ from disco_engine.process import EXIT_FENCED, EXIT_PORT_TAKEN, leaves_of, stop_r
 from disco_engine.rpc import PortTakenError
 from disco_operator.api import Api
 from disco_operator.cluster import ClusterError, FencedError
+from disco_operator.deep_json import bear_deep_json
 from disco_operator.doors import WatchEndedError
 from disco_operator.health import Signs, serving
 from disco_operator.identity import MasterKeyError
@@ -29,22 +29,7 @@ from disco_operator.resync import ScopeChangedError
 log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
-_STACK_BYTES = 120 * 1024 * 1024
-_RECURSION_LIMIT = 50_000
 ENDING_S = 4.5
-
-
-def bear_deep_json() -> None:
-    """Let JSON be decoded that is nested as deep as an API server accepts: 10,000 levels.
-
-    Python gives up at 1,000, and one DiscoJob with such params would end every replica, whoever
-    made it. Decoding goes down the C stack, too, which is 8 MiB unless somebody asks for more; more
-    than 128 MiB would need a new process.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    wanted = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
-    sys.setrecursionlimit(_RECURSION_LIMIT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

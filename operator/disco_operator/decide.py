@@ -11,16 +11,15 @@ twice is the same as deciding once. Coordinators know how far a job is; this mod
 starts, pauses, has to stop, and what it leaves.
 """
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from disco.manifest import Spec
 from disco.v1 import coordinator_pb2
 from disco_operator import endings, names, working
 from disco_operator.conditions import Condition, Phase, drop_condition, is_true
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
+from disco_operator.saying import unheeded
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 CODE_RETRY_S = 10.0
@@ -63,7 +62,7 @@ def _not_started(job: DiscoJob, status: Json, observed: Observed, now: datetime)
         return _refused(job, status, "CodeNotFound", problem, CODE_RETRY_S, now)
     if strangers := _strangers(job, observed):
         return _refused(job, status, *strangers, CLEANUP_RETRY_S, now)
-    message = "; ".join(("the spec makes sense", *_unheeded(spec)))
+    message = "; ".join(("the spec makes sense", *unheeded(spec)))
     note(job, status, Condition.ACCEPTED, True, "Accepted", message, now)
     if spec.suspend:
         first = not is_true(status, Condition.SUSPENDED)
@@ -98,7 +97,7 @@ def _start(
     )
     warnings = (
         Announcement(kind="Warning", reason="NotHeeded", message=message)
-        for message in _unheeded(job.spec)
+        for message in unheeded(job.spec)
     )
     return Decision(
         status=status,
@@ -191,17 +190,6 @@ def _refused(
     known = before is not None and (before["reason"], before["message"]) == (reason, message)
     said = () if known else (Announcement(kind="Warning", reason=reason, message=message),)
     return Decision(status=status, wanted=Wanted(), announcements=said, again_in_s=again_in_s)
-
-
-def _unheeded(spec: Spec) -> Iterator[str]:
-    """Yield what the spec asks for and this version does not do."""
-    if spec.speculation is not None and spec.speculation.enabled:
-        yield "spec.speculation has no effect in this version: slow tasks get no rivals"
-    if spec.partition_service.copies > 1:
-        yield (
-            "spec.partitionService.copies has no effect in this version: each output is kept once,"
-            " and made again if it is lost"
-        )
 
 
 def _strangers(job: DiscoJob, observed: Observed) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from disco_operator.progress import counted, note_progress, plan_of
 from disco_operator.saying import events_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
+MAX_REASON = 1_000
 LET_GO_S = 1.0
 """After the end of a job, before what is not watched is removed."""
 
@@ -21,7 +22,7 @@ def stop_message(job: DiscoJob, status: Json) -> str:
     """Return why a job that has to stop has to."""
     assert job.spec is not None
     if status["stopping"]["reason"] == "Cancelled":
-        return "cancelled: spec.cancel was set"
+        return f"cancelled: {job.cancel_reason[:MAX_REASON] or 'spec.cancel was set'}"
     return (
         f"the job did not end within its {job.spec.active_deadline_seconds} s"
         " (spec.activeDeadlineSeconds): raise them, or give it more workers"

@@ -5,14 +5,12 @@ own Lease, which changes every two seconds, is watched through the same machiner
 it keeps arriving shows that changes do.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from aiohttp import web
-
-from disco_engine.rpc import PortTakenError
 from disco_operator import metrics
+from disco_operator.probes import probed
 
 RESYNC_LIMIT_S = 180.0  # three periods
 WAIT_LIMIT_S = 180.0
@@ -83,10 +81,9 @@ def _age(age_s: float | None) -> float:
     return float("inf") if age_s is None else age_s
 
 
-@asynccontextmanager
-async def serving(
+def serving(
     port: int, signs: Callable[[], Signs], *, host: str | None = None
-) -> AsyncIterator[int]:
+) -> AbstractAsyncContextManager[int]:
     """Answer while the block runs; give the port.
 
     Args:
@@ -97,37 +94,11 @@ async def serving(
     Raises:
         PortTakenError: Something else answers there.
     """
-    application = web.Application()
-    application.add_routes(
-        [
-            web.get("/healthz", _judging(lambda: ills(signs()))),
-            web.get("/readyz", _judging(lambda: hindrances(signs()))),
-            web.get("/metrics", _metrics),
-        ]
+    return probed(
+        port,
+        ills=lambda: ills(signs()),
+        hindrances=lambda: hindrances(signs()),
+        metrics=metrics.text,
+        content_type=metrics.CONTENT_TYPE,
+        host=host,
     )
-    # Requests still going on at the end are a probe's or a scrape's: nobody minds losing them.
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise PortTakenError(f"{host or '*'}:{port}") from error
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-def _judging(
-    judge: Callable[[], tuple[str, ...]],
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answer(_: web.Request) -> web.Response:
-        problems = judge()
-        text = "\n".join(problems) or "ok"
-        return web.Response(text=f"{text}\n", status=503 if problems else 200)
-
-    return answer
-
-
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -1,4 +1,4 @@
-"""The secrets of jobs: token, authority and certificates, all derived from one master key.
+"""The secrets of jobs, and of the gateway: all derived from one master key.
 
 Nothing of a job's has to be read back: the operator derives it again when it calls the job's
 coordinator, so it needs no right to read Secrets where users work. The names of what is derived
@@ -7,8 +7,9 @@ are part of the derivation; changing one locks the operator out of all running j
 
 import base64
 import binascii
+import ipaddress
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -31,6 +32,9 @@ _CLOCKS_DIFFER_BY = timedelta(hours=1)
 
 # Order of the group of P-256: FIPS 186-5 (SP 800-186), section 3.2.1.3.
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+_JOB_NAMES = (x509.DNSName(TLS_NAME),)
 
 
 class MasterKeyError(Exception):
@@ -109,14 +113,40 @@ class Identities:
         """Return what the operator shows to a job's processes, and knows them by."""
         return self._identity(uid, created, "operator")
 
+    def gateway_identity(self, home: str, created: datetime, names: Sequence[str]) -> TlsIdentity:
+        """Return what a gateway proves to its callers who it is: the same on all replicas.
+
+        Args:
+            home: The gateway's namespace.
+            created: When the master key was made; the certificates are valid for ten years.
+            names: DNS names and IP addresses under which it is called.
+        """
+        return self._identity(
+            f"gateway/{home}",
+            created,
+            "gateway",
+            authority=f"disco gateway of {home}",
+            names=[_general_name(name) for name in names],
+        )
+
     def token(self, uid: str) -> str:
         """Return the token that each call to a process of the job carries."""
         return base64.urlsafe_b64encode(self._derive(uid, "token", 32)).rstrip(b"=").decode()
 
-    def _identity(self, uid: str, created: datetime, holder: str) -> TlsIdentity:
+    def _identity(
+        self,
+        uid: str,
+        created: datetime,
+        holder: str,
+        *,
+        authority: str = "",
+        names: Sequence[x509.GeneralName] = _JOB_NAMES,
+    ) -> TlsIdentity:
         authority_key = self._private_key(uid, "authority")
-        authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"job {uid}")])
-        authority = (
+        authority_name = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, authority or f"job {uid}")]
+        )
+        root = (
             self._certificate(uid, created, "authority")
             .subject_name(authority_name)
             .issuer_name(authority_name)
@@ -128,7 +158,7 @@ class Identities:
         )
         key = self._private_key(uid, holder)
         certificate = (
-            self._certificate(uid, created, holder)
+            self._certificate(uid, created, holder, names)
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"disco {holder}")]))
             .issuer_name(authority_name)
             .public_key(key.public_key())
@@ -140,7 +170,7 @@ class Identities:
                 ),
                 critical=False,
             )
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(TLS_NAME)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(_identifier(key), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
@@ -149,7 +179,7 @@ class Identities:
             .sign(authority_key, hashes.SHA256())
         )
         return TlsIdentity(
-            ca=authority.public_bytes(serialization.Encoding.PEM),
+            ca=root.public_bytes(serialization.Encoding.PEM),
             certificate=certificate.public_bytes(serialization.Encoding.PEM),
             key=key.private_bytes(
                 serialization.Encoding.PEM,
@@ -158,11 +188,18 @@ class Identities:
             ),
         )
 
-    def _certificate(self, uid: str, created: datetime, holder: str) -> x509.CertificateBuilder:
+    def _certificate(
+        self,
+        uid: str,
+        created: datetime,
+        holder: str,
+        names: Sequence[x509.GeneralName] = _JOB_NAMES,
+    ) -> x509.CertificateBuilder:
         begins = created.astimezone(UTC) - _CLOCKS_DIFFER_BY
-        serial = (
-            int.from_bytes(self._derive(uid, f"{holder} serial", 16)) >> 1
-        )  # positive: RFC 5280
+        # No two certificates of an authority have the same: those for other names have another.
+        about = "" if names == _JOB_NAMES else f" for {','.join(str(n.value) for n in names)}"
+        number = int.from_bytes(self._derive(uid, f"{holder} serial{about}", 16))
+        serial = number >> 1  # positive: RFC 5280
         return (
             x509.CertificateBuilder()
             .serial_number(serial or 1)
@@ -180,6 +217,13 @@ class Identities:
         """Derive bytes from the master key: HKDF with SHA-256 (RFC 5869)."""
         info = f"{purpose}/{uid}".encode()
         return HKDF(hashes.SHA256(), length=length, salt=_SALT, info=info).derive(self._master)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _identifier(key: ec.EllipticCurvePrivateKey) -> x509.SubjectKeyIdentifier:

@@ -1,34 +1,28 @@
 """What runs while this process leads: everything between the watches and ``reconcile``."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TypeVar
 
-from disco_engine.rpc import Line, aio_channel, credentials_of
+from disco_engine.rpc import Line
 from disco_operator.api import Api
 from disco_operator.cache import Cache
-from disco_operator.cluster import ForbiddenError, Kind, UnavailableError
+from disco_operator.cluster import ForbiddenError, Kind
 from disco_operator.doors import Doors
 from disco_operator.following import Following
 from disco_operator.health import Signs
 from disco_operator.identity import Identities, master_key
 from disco_operator.kube import KubeCluster
 from disco_operator.lease import Leadership
+from disco_operator.lines import line_to
 from disco_operator.loop import Loop
 from disco_operator.metrics import Measures
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings
 from disco_operator.names import coordinator_address
+from disco_operator.patience import patiently
 from disco_operator.reconcile import Reconciler
 from disco_operator.resync import Resync
 
-log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-
-RETRY_S = 2.0
 ENDING_S = 1.5
 
 
@@ -115,9 +109,9 @@ class Leader:
 
     async def _work(self, stop: asyncio.Event) -> None:
         identities = Identities(
-            await _patiently(lambda: master_key(self._cluster, self._scope.home))
+            await patiently(lambda: master_key(self._cluster, self._scope.home))
         )
-        nodes = await _patiently(self._may_watch_nodes)
+        nodes = await patiently(self._may_watch_nodes)
         resync = Resync(
             self._cluster,
             self._cache,
@@ -214,21 +208,5 @@ class Leader:
         return self._measures.phases()
 
 
-async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
-    """Return the answer, however often it takes to ask."""
-    while True:
-        try:
-            return await ask()
-        except UnavailableError as error:
-            log.warning("cluster not readable yet", extra={"error": str(error)})
-            await asyncio.sleep(RETRY_S)
-
-
 def _connector(identities: Identities) -> Callable[[DiscoJob], Line]:
-    def connect(job: DiscoJob) -> Line:
-        # Valid from now on, since the job's own clock matters as little as ours.
-        identity = identities.client_identity(job.uid, datetime.now(UTC))
-        channel = aio_channel(coordinator_address(job.key), identity=identity)
-        return Line(channel=channel, metadata=credentials_of(identities.token(job.uid)))
-
-    return connect
+    return lambda job: line_to(identities, job.uid, coordinator_address(job.key))

@@ -12,6 +12,10 @@ from disco.manifest import ManifestError, Spec, parse_spec
 GROUP = "discoproject.org"
 API_VERSION = f"{GROUP}/v1alpha1"
 MANAGER = "disco-operator"
+GATEWAY = "disco-gateway"
+
+CANCEL_ANNOTATION = f"{GROUP}/cancelled-because"
+"""What the person says who cancels a job, for the others."""
 
 TOO_MUCH = "tooMuch"
 """Field that the cache puts beside a spec it has dropped because of its size: what to say."""
@@ -52,6 +56,7 @@ class DiscoJob:
         generation: Of the spec.
         created: When.
         labels: Its own.
+        cancel_reason: Why somebody cancels it; empty: he does not say, or nobody does.
         spec: What to run; None: the spec makes no sense.
         problem: Why not, then.
         inputs_hash: Fingerprint of ``spec.inputs``, the one field that must not change once the
@@ -64,6 +69,7 @@ class DiscoJob:
     generation: int
     created: datetime
     labels: Mapping[str, str] = field(default_factory=dict)
+    cancel_reason: str = ""
     spec: Spec | None
     problem: str = ""
     inputs_hash: str
@@ -86,6 +92,7 @@ class DiscoJob:
             generation=metadata.get("generation", 0),
             created=read_time(metadata["creationTimestamp"]),
             labels=metadata.get("labels", {}),
+            cancel_reason=metadata.get("annotations", {}).get(CANCEL_ANNOTATION, ""),
             spec=spec,
             problem=problem,
             inputs_hash=fingerprint(raw.get("inputs", [])),

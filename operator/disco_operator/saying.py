@@ -1,9 +1,10 @@
-"""Which of the things that happen in a job become Kubernetes events, and in what words."""
+"""What people are told: which things become Kubernetes events, and what of a spec has no effect."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from disco.manifest import Spec
 from disco.v1 import coordinator_pb2
 from disco_operator.wanted import Announcement
 
@@ -45,3 +46,14 @@ def events_of(events: Sequence[coordinator_pb2.JobEvent]) -> Iterator[Announceme
                 reason=reason,
                 message=f"and {number - MAX_OF_A_KIND} more of this kind at about the same time",
             )
+
+
+def unheeded(spec: Spec) -> Iterator[str]:
+    """Yield what the spec asks for and this version does not do."""
+    if spec.speculation is not None and spec.speculation.enabled:
+        yield "spec.speculation has no effect in this version: slow tasks get no rivals"
+    if spec.partition_service.copies > 1:
+        yield (
+            "spec.partitionService.copies has no effect in this version: each output is kept once,"
+            " and made again if it is lost"
+        )

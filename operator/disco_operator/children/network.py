@@ -1,7 +1,7 @@
-"""The job's NetworkPolicy: its pods may be called by each other and by the operator."""
+"""The job's NetworkPolicy: its pods may be called by each other, the operator and the gateway."""
 
 from disco_operator import names
-from disco_operator.model import MANAGER, DiscoJob, Json, OperatorSettings
+from disco_operator.model import GATEWAY, MANAGER, DiscoJob, Json, OperatorSettings
 
 
 def network_policy(job: DiscoJob, operator: OperatorSettings) -> Json:
@@ -13,7 +13,15 @@ def network_policy(job: DiscoJob, operator: OperatorSettings) -> Json:
     peers = {"podSelector": {"matchLabels": {names.JOB_LABEL: job.key.name}}}
     control_plane = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator.namespace}},
-        "podSelector": {"matchLabels": {"app.kubernetes.io/part-of": MANAGER}},
+        "podSelector": {
+            "matchExpressions": [
+                {
+                    "key": "app.kubernetes.io/part-of",
+                    "operator": "In",
+                    "values": [MANAGER, GATEWAY],
+                }
+            ]
+        },
     }
     return {
         "apiVersion": "networking.k8s.io/v1",

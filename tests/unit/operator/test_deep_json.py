@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import json
-from disco_operator.__main__ import bear_deep_json
+from disco_operator.deep_json import bear_deep_json
 from disco_operator.cache import Cache
 from disco_operator.cluster import Kind
 from disco_operator.model import DiscoJob, JobKey

@@ -1,0 +1,119 @@
+"""Where the results of a job are that has no output: from the partition services themselves.
+
+A job's status says how much there is, and its partition services what they have: if the one is not
+the other, the results are lost. What is read is never less than what the job wrote.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import grpc
+import grpc.aio
+
+from disco.v1 import job_pb2, partition_pb2, partition_pb2_grpc
+from disco_engine import wire
+from disco_engine.core.model import NOTHING, PLAN_STAGE, AttemptId
+from disco_engine.rpc import Line
+from disco_gateway.backend import Part
+from disco_gateway.errors import NotPossibleError, UnavailableError
+from disco_operator.model import JobKey, Json
+
+PATIENCE_S = 15.0
+"""For a service to send the next part of its inventory."""
+
+Found = tuple[AttemptId, Part]
+
+
+async def parts_of(
+    key: JobKey, uid: str, services: Sequence[str], connect: Callable[[str], Line], results: Json
+) -> tuple[Part, ...]:
+    """Return the parts of a job's result, ascending by task, those that have records.
+
+    Args:
+        key: The job.
+        uid: The job's.
+        services: Ids of its partition services.
+        connect: Opens a connection to one of them.
+        results: What the job's status says of its results.
+
+    Raises:
+        NotPossibleError: They do not have all of it.
+        UnavailableError: One of them does not answer.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            asked = [
+                tasks.create_task(_inventory(service, uid, connect(service)))
+                for service in services
+            ]
+    except* UnavailableError as group:
+        raise UnavailableError(str(group.exceptions[0]), retry_after_s=2.0) from group
+    parts = winners(found for task in asked for found in task.result())
+    expected = (results.get("parts", 0), results.get("records", 0))
+    total = NOTHING
+    for part in parts:
+        total = total.plus(part.totals)
+    if (len(parts), total.records) != expected:
+        raise NotPossibleError(
+            str(key),
+            f"the results of {key} are lost: its partition services have {total.records:,} records"
+            f" in {len(parts):,} parts of {expected[1]:,} in {expected[0]:,}; run the job again",
+        )
+    return parts
+
+
+def winners(found: Iterable[Found]) -> tuple[Part, ...]:
+    """Return one part for each task, ascending: that of its newest attempt.
+
+    A service that was away when its attempt was replaced may still have it.
+    """
+    newest: dict[int, Found] = {}
+    for attempt, part in found:
+        known = newest.get(part.task)
+        # By epoch, then attempt.
+        if known is None or attempt[2:] > known[0][2:]:
+            newest[part.task] = (attempt, part)
+    return tuple(newest[task][1] for task in sorted(newest))
+
+
+async def _inventory(service: str, uid: str, line: Line) -> list[Found]:
+    """Return what a service has of the last stage.
+
+    Raises:
+        UnavailableError: It does not answer.
+    """
+    call = partition_pb2_grpc.PartitionStub(line.channel).Attach(
+        partition_pb2.AttachRequest(job_uid=uid), metadata=line.metadata
+    )
+    found: list[Found] = []
+    last_stage = PLAN_STAGE
+    try:
+        while True:
+            async with asyncio.timeout(PATIENCE_S):
+                reply = await call.read()
+            if not isinstance(reply, partition_pb2.AttachReply):
+                return found
+            if reply.HasField("state"):
+                plan = job_pb2.Plan.FromString(reply.state.plan)
+                last_stage = PLAN_STAGE + len(plan.stages)
+            found.extend(_of_stage(service, last_stage, reply.sealed))
+    except (TimeoutError, grpc.aio.AioRpcError) as error:
+        said = error.details() if isinstance(error, grpc.aio.AioRpcError) else "it is silent"
+        raise UnavailableError(f"partition service {service} does not answer: {said}") from error
+    finally:
+        call.cancel()
+        await line.channel.close()
+
+
+def _of_stage(
+    service: str, stage: int, sealed: Iterable[partition_pb2.SealedAttempt]
+) -> Iterable[Found]:
+    for message in sealed:
+        if message.attempt.stage != stage or stage == PLAN_STAGE:
+            continue
+        attempt = wire.attempt_from_wire(message.attempt)
+        total = NOTHING
+        for label in message.labels:
+            total = total.plus(wire.totals_from_wire(label.totals))
+        if message.labels:
+            yield attempt, Part(service, stage, attempt.task, total)

@@ -24,6 +24,21 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Name of the gateway's Deployment and Service, and of all that belongs to it. */ -}}
+{{- define "disco.gateway" -}}
+{{ include "disco.fullname" . }}-gateway
+{{- end -}}
+
+{{- define "disco.gatewayServiceAccount" -}}
+{{- if .Values.gateway.serviceAccountName -}}
+{{ .Values.gateway.serviceAccountName }}
+{{- else if .Values.serviceAccount.create -}}
+{{ include "disco.gateway" . }}
+{{- else -}}
+{{ fail "serviceAccount.create is false: set gateway.serviceAccountName to a ServiceAccount of the release's namespace, or gateway.enabled to false" }}
+{{- end -}}
+{{- end -}}
+
 {{- define "disco.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
@@ -39,8 +54,14 @@ app.kubernetes.io/name: disco-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- /* The gateway's pods have a name of their own, so that no selector of the operator's takes them. */ -}}
+{{- define "disco.gatewaySelectorLabels" -}}
+app.kubernetes.io/name: disco-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- /* A value of the user's never replaces one that a selector needs: also the NetworkPolicies of jobs
-       have one, of the pods that are part of the operator. */ -}}
+       have one, of the pods that are part of the operator or of the gateway. */ -}}
 {{- define "disco.labels" -}}
 {{- $app := .app | default "disco-operator" -}}
 {{- $own := dict
@@ -92,4 +113,36 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end -}}
+
+{{- /* Where the pods of a Deployment go; `selector` has their labels. */ -}}
+{{- define "disco.placement" -}}
+{{- $selector := .selector -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  {{- /* Else the pods of a rollout's old and new ReplicaSet are counted together. */ -}}
+  {{- $own := dict "labelSelector" (dict "matchLabels" $selector) "matchLabelKeys" (list "pod-template-hash") }}
+  - {{ hasKey . "labelSelector" | ternary . (merge (dict) . $own) | toYaml | indent 4 | trim }}
+  {{- end }}
+{{- end }}
 {{- end -}}

@@ -105,7 +105,67 @@ persistentVolumeClaimRetentionPolicy.
   verbs: [get]
 {{- end -}}
 
-{{- /* A role with `rules` (text) and `name`, bound to the operator in `namespace`; "": everywhere. */ -}}
+{{- /*
+What the gateway may do, and why. It changes DiscoJobs with the rights of its callers, by their own
+tokens, and has none of its own to do that. Four sets of rules:
+
+  review  everywhere: who is asking, and what he may. Both kinds have no namespace, so this is bound
+          for the whole cluster even where everything else is confined to namespaces; it changes
+          nothing.
+  read    where it serves: what becomes of jobs, for those who may know.
+  code    where jobs may run: what callers submit.
+  door    its own namespace: uploads that wait, its certificate, the key.
+*/ -}}
+
+{{- define "disco.rules.review" -}}
+# Whose token a call carries.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+# Whether its owner may do with DiscoJobs what he asks for.
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end -}}
+
+{{- define "disco.rules.read" -}}
+# The jobs, for callers of whom the API server says that they may.
+- apiGroups: [discoproject.org]
+  resources: [discojobs]
+  verbs: [get, list, watch]
+# What a job printed that has ended. RBAC cannot say "of this label".
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+{{- end -}}
+
+{{- define "disco.rules.code" -}}
+# The code of a job that a caller has been allowed to make. Never read back, changed or deleted:
+# it goes with its job.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+{{- end -}}
+
+{{- define "disco.rules.door" -}}
+# Code that was uploaded and waits for its submission, for an hour; the authority's certificate
+# (create and patch: server-side apply).
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, create, patch, delete]
+# The key from which the gateway's certificate, and what it shows to coordinators and partition
+# services, are derived. Whoever needs it first makes it.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [disco-operator-key]
+  verbs: [get]
+{{- end -}}
+
+{{- /* A role with `rules` (text) and `name`, bound to the operator in `namespace`; "": everywhere.
+       `app` and `account`: of somebody else. */ -}}
 {{- define "disco.grant" -}}
 {{- $kind := not .namespace | ternary "ClusterRole" "Role" -}}
 ---
@@ -126,6 +186,6 @@ roleRef:
   name: {{ .name }}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "disco.serviceAccount" .root }}
+    name: {{ .account | default (include "disco.serviceAccount" .root) }}
     namespace: {{ .root.Release.Namespace }}
 {{ end -}}

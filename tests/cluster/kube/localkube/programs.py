@@ -56,6 +56,11 @@ GO_PROGRAMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "helm.sh/helm/v4",
         ("helm.sh/helm/v4/internal/version.version={version}",),
     ),
+    "grpcurl": (
+        "github.com/fullstorydev/grpcurl/cmd/grpcurl",
+        "github.com/fullstorydev/grpcurl",
+        ("main.version={version}",),
+    ),
     "kwok": (
         "sigs.k8s.io/kwok/cmd/kwok",
         "sigs.k8s.io/kwok",

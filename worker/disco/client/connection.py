@@ -16,6 +16,9 @@ from disco_engine.rpc import is_loopback
 DEFAULT_PORT = 443
 """Of a server whose address names none: a gateway behind TLS."""
 
+DEFAULT_LOCAL_PORT = 7070
+"""Of one on this machine: that of ``disco serve``."""
+
 POD_SERVER = "disco-gateway.disco-system.svc"
 """Where a pod finds the gateway, if the chart was installed as it suggests."""
 
@@ -220,13 +223,15 @@ def _address(server: str) -> tuple[str, int]:
         SettingsError: It is none.
     """
     match = _SERVER.fullmatch(server.strip())
-    port = int(match.group(2) or DEFAULT_PORT) if match else 0
-    if match is None or not 0 < port < 65_536:
+    host = match.group(1) if match else ""
+    usual = DEFAULT_LOCAL_PORT if is_loopback(host) else DEFAULT_PORT
+    port = int(match.group(2) or usual) if match else 0
+    if not 0 < port < 65_536:
         raise SettingsError(
             f"{server!r} is no server: expected disco://host:port (without user and path), such as"
-            " disco://127.0.0.1:8990"
+            " disco://127.0.0.1:7070"
         )
-    return match.group(1), port
+    return host, port
 
 
 def _checked_token(token: str) -> str:

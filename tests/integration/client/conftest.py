@@ -1,0 +1,129 @@
+"""Clients of gateways that run in the test's own process, over backends that it drives."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from disco.client import submitted
+from disco.client.aio import AsyncClient
+from disco.client.connection import Connection, resolve
+from disco.client.submission import Submission
+from disco.payload import LOADER, Header, join_payload
+from disco.v1 import job_pb2
+from disco_gateway.fake import TOKEN, FakeBackend
+from disco_gateway.serving import serving
+
+T = TypeVar("T")
+
+CODE = job_pb2.JobCode(loader=LOADER, payload=join_payload(Header(), b"")).SerializeToString()
+
+
+@dataclass
+class Replicas:
+    """Gateways over one backend, of which one answers at a time, always at the same address.
+
+    Attributes:
+        port: Where.
+    """
+
+    backend: FakeBackend
+    port: int = 0
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def start(self, **options: Any) -> None:
+        address = f"127.0.0.1:{self.port}"
+        served = await self._stack.enter_async_context(
+            serving(self.backend, grpc_address=address, **options)
+        )
+        self.port = served.grpc_port
+
+    async def stop(self) -> None:
+        """End it; streams are sent elsewhere."""
+        await self._stack.aclose()
+
+    async def replace(self) -> None:
+        """Let another take over."""
+        await self.stop()
+        await self.start()
+
+    def connection(self, **more: Any) -> Connection:
+        more.setdefault("token", TOKEN)
+        return resolve(server=f"disco://127.0.0.1:{self.port}", environment={}, **more)
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what the user of these machines has out of the tests, and the other way round."""
+    for name in ("SERVER", "NAMESPACE", "TOKEN", "TOKEN_FILE", "CA_FILE", "CONTEXT", "MASTER"):
+        monkeypatch.delenv(f"DISCO_{name}", raising=False)
+    monkeypatch.setenv("DISCO_CONFIG", str(tmp_path / "home" / "config.yaml"))
+    monkeypatch.setenv("DISCO_STATE", str(tmp_path / "home" / "submitted"))
+    monkeypatch.setattr(submitted, "_here", set())
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+async def gateway(backend: FakeBackend) -> AsyncIterator[Replicas]:
+    replicas = Replicas(backend)
+    await replicas.start()
+    yield replicas
+    await replicas.stop()
+
+
+@pytest.fixture
+async def client(gateway: Replicas) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(gateway.connection()) as opened:
+        yield opened
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A gateway on a thread of its own, for clients that block."""
+
+    loop: asyncio.AbstractEventLoop
+    replicas: Replicas
+
+    @property
+    def backend(self) -> FakeBackend:
+        return self.replicas.backend
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def do(self, function: Any, *arguments: Any, **named: Any) -> Any:
+        """Call a method of the backend where it lives."""
+
+        async def call() -> Any:
+            return function(*arguments, **named)
+
+        return self.run(call())
+
+
+@pytest.fixture
+def elsewhere(backend: FakeBackend) -> Iterator[Elsewhere]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="gateway")
+    thread.start()
+    there = Elsewhere(loop, Replicas(backend))
+    there.run(there.replicas.start())
+    yield there
+    there.run(there.replicas.stop())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def submission(**spec: Any) -> Submission:
+    return Submission(
+        spec={"job": "jobs:Words", "inputs": ["raw://a b"], **spec}, code=CODE, name_prefix="words"
+    )

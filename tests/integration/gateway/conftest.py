@@ -38,12 +38,16 @@ class Gateway:
         return f"http://127.0.0.1:{self.served.http_port}"
 
 
+def channel_to(served: Served) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(f"127.0.0.1:{served.grpc_port}", options=_OPTIONS)
+
+
 @asynccontextmanager
 async def gateway_over(backend: FakeBackend, **options: Any) -> AsyncIterator[Gateway]:
     options.setdefault("http_address", "127.0.0.1:0")
     async with (
         serving(backend, **options) as served,
-        grpc.aio.insecure_channel(f"127.0.0.1:{served.grpc_port}", options=_OPTIONS) as channel,
+        channel_to(served) as channel,
     ):
         yield Gateway(backend=backend, served=served, channel=channel)
 

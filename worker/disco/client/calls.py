@@ -129,7 +129,7 @@ class Calls:
 
     async def retried(self, name: str, start: Callable[[Any], Awaitable[Reply]]) -> Reply:
         """Return what ``await start(metadata)`` gives, tried again for as long as that helps."""
-        patience = Patience(self._limit_s)
+        patience = Patience()
         while True:
             try:
                 reply: Reply = await start(await self._metadata())
@@ -155,7 +155,7 @@ class Calls:
             request: To send first; its cursor is moved on.
             may_end: Whether a stream that ends after a reply, or without any, was not cut short.
         """
-        patience = Patience(self._limit_s)
+        patience = Patience()
         while True:
             call: Any = start(request, metadata=await self._metadata())
             whole = may_end(None)
@@ -179,10 +179,6 @@ class Calls:
         token = await self._token()
         return credentials_of(token) if token else ()
 
-    @property
-    def _limit_s(self) -> float:
-        return self._patience_s if self._has_answered else min(_FIRST_CONTACT_S, self._patience_s)
-
     async def _pause(self, patience: Patience, name: str, error: grpc.aio.AioRpcError) -> None:
         """Wait until the next try.
 
@@ -196,10 +192,11 @@ class Calls:
             raise told from error
 
     async def _pause_after(self, patience: Patience, name: str, answer: Answer) -> None:
-        if answer.from_server and not self._has_answered:
-            self._has_answered = True
-            patience.allow(self._patience_s)
-        pause_s = patience.pause_s(answer)
+        self._has_answered |= answer.from_server
+        limit_s = self._patience_s
+        if not self._has_answered:
+            limit_s = min(limit_s, _FIRST_CONTACT_S)
+        pause_s = patience.pause_s(answer, limit_s)
         if pause_s is not None:
             await asyncio.sleep(pause_s)
             return

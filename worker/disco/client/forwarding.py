@@ -47,13 +47,16 @@ async def forwarded(kubectl: Kubectl, *, program: str = "kubectl") -> AsyncItera
         NotConnectedError: kubectl cannot.
     """
     forwarding = Forwarding(kubectl, program)
-    process = await forwarding.start()
-    async with asyncio.TaskGroup() as tasks:
-        keeper = tasks.create_task(forwarding.keep(process), name="keep-forwarding")
-        try:
-            yield forwarding
-        finally:
-            keeper.cancel()
+    await forwarding.start()
+    # Not in a TaskGroup, which would wrap what the block raises. It only ends when it is told to.
+    keeper = asyncio.create_task(forwarding.keep(), name="keep-forwarding")
+    try:
+        yield forwarding
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        await forwarding.end()
 
 
 class Forwarding:
@@ -63,12 +66,13 @@ class Forwarding:
         self._kubectl = kubectl
         self._program = program
         self._port = 0
+        self._process: asyncio.subprocess.Process | None = None
         self._token = ""
         self._renew_at_s = 0.0
         self._renewing = asyncio.Lock()
 
-    async def start(self) -> asyncio.subprocess.Process:
-        """Start to forward; return kubectl's process once it does.
+    async def start(self) -> None:
+        """Start to forward; return once it does.
 
         Raises:
             NotConnectedError: It does not.
@@ -82,8 +86,8 @@ class Forwarding:
             async with asyncio.timeout(_START_S):
                 match = _FORWARDING.match(await process.stdout.readline())
                 if match:
-                    self._port = int(match.group(1))
-                    return process
+                    self._port, self._process = int(match.group(1)), process
+                    return
                 told = (await process.stderr.read(_MOST_TOLD)).decode(errors="replace")
         except TimeoutError:
             told = f"it has not begun within {_START_S:g} s"
@@ -93,22 +97,23 @@ class Forwarding:
         await _end(process)
         raise self._failed(f"kubectl port-forward: {told.strip()}")
 
-    async def keep(self, process: asyncio.subprocess.Process) -> None:
+    async def keep(self) -> None:
         """Start again what ends, until this is cancelled."""
         while True:
-            try:
-                await _drain(process)
-            finally:
-                await _end(process)
-            process = await self._started_again()
-
-    async def _started_again(self) -> asyncio.subprocess.Process:
-        while True:
+            if self._process is not None:
+                await _drain(self._process)
+                await self.end()
             await asyncio.sleep(_RESTART_S)
             try:
-                return await self.start()
+                await self.start()
             except NotConnectedError as error:  # calls fail meanwhile, and are tried again
                 log.warning("port-forward does not start", extra={"reason": str(error)})
+
+    async def end(self) -> None:
+        """End the forwarding that runs."""
+        if self._process is not None:
+            await _end(self._process)
+            self._process = None
 
     async def endpoint(self) -> Endpoint:
         """Return where the gateway is now, and how its certificate is checked.

@@ -37,6 +37,23 @@ VALUE_SETS: Mapping[str, Mapping[str, Any]] = {
         "resources": {},
         "topologySpreadConstraints": [],
         "test": {"enabled": False},
+        "gateway": {"enabled": False},
+    },
+    "a gateway for the world": {
+        "gateway": {
+            "replicas": 3,
+            "defaultNamespace": "jobs",
+            "service": {"type": "LoadBalancer", "annotations": {"example.org/internal": "false"}},
+            "tls": {"extraNames": ["disco.example.org", "192.0.2.7"]},
+            "codeStore": {
+                "url": "file:///code",
+                "volume": {"persistentVolumeClaim": {"claimName": "code"}},
+            },
+            "clientsFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 9000}]}],
+            "extraEnv": [{"name": "AWS_REGION", "value": "eu-central-1"}],
+            "serviceAccountAnnotations": {"example.org/role": "code"},
+        },
     },
     "everything": {
         "fullnameOverride": "jobs",
@@ -67,6 +84,7 @@ VALUE_SETS: Mapping[str, Mapping[str, Any]] = {
         "extraLabels": {"cost-center": "7"},
         "extraAnnotations": {"example.org/owner": "data"},
         "test": {"namespace": "team-c", "timeoutSeconds": 60},
+        "gateway": {"tls": {"secretName": "disco-tls"}, "serviceAccountName": "door"},
     },
     "pod monitor": {"monitoring": {"podMonitor": {"enabled": True}}},
 }
@@ -86,6 +104,12 @@ class Rendered:
     def one(self, kind: str, name: str | None = None) -> Object:
         """Return the only object of that kind (and name)."""
         (found,) = (o for o in self.all(kind) if name in (None, o["metadata"]["name"]))
+        return found
+
+    def of(self, kind: str, app: str = "disco-operator") -> Object:
+        """Return the only object of that kind that belongs to the operator, or to another *app*."""
+        label = "app.kubernetes.io/name"
+        (found,) = (o for o in self.all(kind) if o["metadata"]["labels"][label] == app)
         return found
 
 

@@ -12,6 +12,8 @@ OPERATING = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 HOME = "disco-operator"
 WATCH = "disco-system:disco-operator-watch"
 ACT = "disco-system:disco-operator-act"
+GATEWAY = "disco-gateway"
+REVIEW, READ, CODE = (f"disco-system:disco-gateway-{name}" for name in ("review", "read", "code"))
 
 
 class Right(NamedTuple):
@@ -88,9 +90,11 @@ def test_in_namespaces_it_has_nothing_cluster_wide(helm: "Helm") -> None:
     rendered = helm.render({"watch": {"namespaces": ["a", "b"]}})
     assert _bound(rendered, WATCH) == {"a", "b", "disco-system"}  # there is its Lease
     assert _bound(rendered, ACT) == {"a", "b"}
-    assert not rendered.all("ClusterRoleBinding")
+    # But that the gateway may ask who somebody is: such questions have no namespace.
+    bound = [binding["roleRef"]["name"] for binding in rendered.all("ClusterRoleBinding")]
+    assert bound == [REVIEW]
     users = [role["metadata"]["name"] for role in rendered.all("ClusterRole")]
-    assert sorted(users) == ["disco-edit", "disco-view"]
+    assert sorted(users) == ["disco-edit", REVIEW, "disco-view"]
     assert not any(right.resource == "nodes" for right in _all_rights(rendered))
 
 
@@ -115,6 +119,35 @@ def test_a_role_of_one_s_own_needs_its_account_named(helm: "Helm") -> None:
     assert "serviceAccount.name" in helm.refusal({"serviceAccount": {"create": False}})
     rendered = helm.render({"rbac": {"create": False}})
     assert [role["metadata"]["name"] for role in rendered.all("Role")] == ["disco-test"]
+    account = {"serviceAccount": {"create": False, "name": "ours"}}
+    assert "gateway.serviceAccountName" in helm.refusal(account)
+
+
+def test_the_gateway_changes_nothing_of_jobs_in_its_own_name(rendered: "Rendered") -> None:
+    """It has its callers' tokens for that."""
+    for role in rendered.all("Role", "ClusterRole"):
+        if GATEWAY not in role["metadata"]["name"]:
+            continue
+        for right in _rights(role):
+            if right.group == "discoproject.org":
+                assert right.verb in ("get", "list", "watch")
+            if right.resource == "configmaps" and right.verb != "get":
+                assert role["metadata"].get("namespace") == "disco-system"
+
+
+def test_the_gateway_reads_where_the_operator_watches_and_brings_code_where_jobs_run(
+    helm: "Helm",
+) -> None:
+    for values, read, code in (
+        ({}, {None}, {None}),
+        ({"watch": {"namespaces": ["a", "b"]}}, {"a", "b"}, {"a", "b"}),
+        ({"rbac": {"jobNamespaces": ["a"]}}, {None}, {"a"}),
+    ):
+        rendered = helm.render(values)
+        assert _bound(rendered, READ) == read
+        assert _bound(rendered, CODE) == code
+        assert _bound(rendered, REVIEW) == {None}
+        assert _bound(rendered, GATEWAY) == {"disco-system"}
 
 
 def test_people_get_discojobs_with_their_built_in_roles(defaults: "Rendered") -> None:
@@ -147,13 +180,18 @@ def test_the_documented_table_is_what_is_granted(defaults: "Rendered") -> None:
         "home": defaults.one("Role", HOME),
         "watch": defaults.one("ClusterRole", WATCH),
         "act": defaults.one("ClusterRole", ACT),
+        "review": defaults.one("ClusterRole", REVIEW),
+        "read": defaults.one("ClusterRole", READ),
+        "code": defaults.one("ClusterRole", CODE),
+        "door": defaults.one("Role", GATEWAY),
     }
     granted = {
         (where, right.resource, right.verb, ",".join(right.names))
         for where, role in roles.items()
         for right in _rights(role)
     }
-    row = re.compile(r"^\| (watch|act|home) \| `([^`]+)`(?: named `([^`]+)`)? \| ([^|]+) \|", re.M)
+    sets = "|".join(roles)
+    row = re.compile(rf"^\| ({sets}) \| `([^`]+)`(?: named `([^`]+)`)? \| ([^|]+) \|", re.M)
     documented = {
         (where, resource, verb, names)
         for where, resource, names, verbs in row.findall(OPERATING.read_text())

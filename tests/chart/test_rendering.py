@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "charts" / "disco"
+APP = "app.kubernetes.io/name"
 UNNAMESPACED = ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")
 
 
@@ -62,46 +63,53 @@ def test_pods_are_as_restricted_as_pod_security_knows(rendered: "Rendered") -> N
         assert pod["spec"]["enableServiceLinks"] is False
 
 
-def test_selectors_find_the_operator_and_nothing_else(rendered: "Rendered") -> None:
-    deployment = rendered.one("Deployment")
-    operator = deployment["spec"]["template"]["metadata"]["labels"]
+def test_selectors_find_their_own_pods_and_nothing_else(rendered: "Rendered") -> None:
+    pods = {
+        deployment["metadata"]["labels"][APP]: deployment["spec"]["template"]["metadata"]["labels"]
+        for deployment in rendered.all("Deployment")
+    }
     others = [found["metadata"]["labels"] for found in rendered.all("Pod")]
     others.append(
         {"app.kubernetes.io/name": "disco", "app.kubernetes.io/managed-by": "disco-operator"}
     )
-    selectors = [deployment["spec"]["selector"]["matchLabels"]]
-    selectors += [found["spec"]["selector"] for found in rendered.all("Service")]
-    selectors += [
-        found["spec"]["selector"]["matchLabels"]
-        for found in rendered.all("PodDisruptionBudget", "ServiceMonitor", "PodMonitor")
+    selectors = [
+        (found, found["spec"]["selector"]["matchLabels"])
+        for found in rendered.all(
+            "Deployment", "PodDisruptionBudget", "ServiceMonitor", "PodMonitor"
+        )
     ]
+    selectors += [(found, found["spec"]["selector"]) for found in rendered.all("Service")]
     selectors += [
-        found["spec"]["podSelector"]["matchLabels"] for found in rendered.all("NetworkPolicy")
+        (found, found["spec"]["podSelector"]["matchLabels"])
+        for found in rendered.all("NetworkPolicy")
     ]
-    for selector in selectors:
-        assert _matches(selector, operator)
+    for found, selector in selectors:
+        app = found["metadata"]["labels"][APP]
+        assert [name for name, labels in pods.items() if _matches(selector, labels)] == [app]
         assert not any(_matches(selector, labels) for labels in others)
 
 
-def test_the_operator_s_pods_are_those_that_jobs_let_in(rendered: "Rendered") -> None:
+def test_pods_that_jobs_let_in_are_those_of_the_operator_and_the_gateway(
+    rendered: "Rendered",
+) -> None:
     """What the NetworkPolicy of every job selects: disco_operator.children.network."""
-    admitted = {"app.kubernetes.io/part-of": "disco-operator"}
-    operator = rendered.one("Deployment")["spec"]["template"]
-    assert _matches(admitted, operator["metadata"]["labels"])
-    assert not any(_matches(admitted, pod["metadata"]["labels"]) for pod in rendered.all("Pod"))
+    key, admitted = "app.kubernetes.io/part-of", {"disco-operator", "disco-gateway"}
+    for deployment in rendered.all("Deployment"):
+        assert deployment["spec"]["template"]["metadata"]["labels"][key] in admitted
+    assert not any(pod["metadata"]["labels"][key] in admitted for pod in rendered.all("Pod"))
 
 
 def test_a_user_s_label_does_not_replace_one_that_is_selected_by(helm: "Helm") -> None:
     theirs = {"app.kubernetes.io/name": "mine", "team": "data"}
-    template = helm.render({"podLabels": theirs, "extraLabels": theirs}).one("Deployment")["spec"][
-        "template"
-    ]
-    assert template["metadata"]["labels"]["app.kubernetes.io/name"] == "disco-operator"
-    assert template["metadata"]["labels"]["team"] == "data"
+    rendered = helm.render({"podLabels": theirs, "extraLabels": theirs})
+    for app in ("disco-operator", "disco-gateway"):
+        labels = rendered.of("Deployment", app)["spec"]["template"]["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == app
+        assert labels["team"] == "data"
 
 
 def test_the_operator_is_told_what_to_watch(helm: "Helm", defaults: "Rendered") -> None:
-    arguments = _container(defaults.one("Deployment")["spec"]["template"])["args"]
+    arguments = _container(defaults.of("Deployment")["spec"]["template"])["args"]
     assert arguments == [
         "--namespace-mode=cluster",
         "--job-image=disco:0.1.0",
@@ -109,7 +117,7 @@ def test_the_operator_is_told_what_to_watch(helm: "Helm", defaults: "Rendered") 
         "--http-port=8080",
         "--log-level=INFO",
     ]
-    some = helm.render({"watch": {"namespaces": ["a", "b", "a"]}}).one("Deployment")
+    some = helm.render({"watch": {"namespaces": ["a", "b", "a"]}}).of("Deployment")
     assert _container(some["spec"]["template"])["args"][:3] == [
         "--namespace-mode=namespaced",
         "--namespace=a",
@@ -119,7 +127,7 @@ def test_the_operator_is_told_what_to_watch(helm: "Helm", defaults: "Rendered") 
 
 def test_releases_beside_each_other_lead_separately(helm: "Helm") -> None:
     def lease(release: str) -> str:
-        pod = helm.render({}, release).one("Deployment")["spec"]["template"]
+        pod = helm.render({}, release).of("Deployment")["spec"]["template"]
         (found,) = (a for a in _container(pod)["args"] if a.startswith("--lease-name="))
         name: str = found
         return name
@@ -144,7 +152,7 @@ def test_jobs_get_the_operator_s_image_unless_told_otherwise(
     helm: "Helm", image: "Object", job_image: str, expected: tuple[str, str]
 ) -> None:
     rendered = helm.render({"image": image, "jobImage": job_image})
-    operator = _container(rendered.one("Deployment")["spec"]["template"])
+    operator = _container(rendered.of("Deployment")["spec"]["template"])
     assert operator["image"] == expected[0]
     assert f"--job-image={expected[1]}" in operator["args"]
     assert _container(rendered.one("Pod"))["image"] == expected[0]
@@ -152,22 +160,80 @@ def test_jobs_get_the_operator_s_image_unless_told_otherwise(
 
 def test_no_probe_asks_who_leads(defaults: "Rendered") -> None:
     """A standby that is never ready would block rollouts, ``helm --wait`` and node drains."""
-    operator = _container(defaults.one("Deployment")["spec"]["template"])
+    operator = _container(defaults.of("Deployment")["spec"]["template"])
     probes = [operator[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")]
     assert probes == [{"path": "/healthz", "port": "http"}] * 3
 
 
 def test_nodes_can_be_drained_even_with_one_replica(helm: "Helm") -> None:
-    budget = helm.render({"replicas": 1}).one("PodDisruptionBudget")["spec"]
+    budget = helm.render({"replicas": 1}).of("PodDisruptionBudget")["spec"]
     assert budget["maxUnavailable"] == 1
     assert "minAvailable" not in budget
 
 
 def test_no_source_means_nobody_reads_the_metrics(helm: "Helm", defaults: "Rendered") -> None:
-    assert defaults.one("NetworkPolicy")["spec"]["ingress"] == []
+    assert defaults.of("NetworkPolicy")["spec"]["ingress"] == []
     peers = [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
-    policy = helm.render({"networkPolicy": {"metricsFrom": peers}}).one("NetworkPolicy")["spec"]
+    policy = helm.render({"networkPolicy": {"metricsFrom": peers}}).of("NetworkPolicy")["spec"]
     assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": "http"}], "from": peers}]
+
+
+def _gateway(rendered: "Rendered") -> "Object":
+    return _container(rendered.of("Deployment", "disco-gateway")["spec"]["template"])
+
+
+def test_the_gateway_is_told_where_it_is_and_whom_it_serves(
+    helm: "Helm", defaults: "Rendered"
+) -> None:
+    assert _gateway(defaults)["args"] == [
+        "--grpc-port=7070",
+        "--http-port=7073",
+        "--probe-port=8080",
+        "--service=disco-gateway",
+        "--ca-config-map=disco-gateway-ca",
+        "--max-code-bytes=16777216",
+        "--log-level=INFO",
+    ]
+    some = helm.render({"watch": {"namespaces": ["a", "b", "a"]}})
+    assert _gateway(some)["args"][:2] == ["--namespace=a", "--namespace=b"]
+
+
+def test_a_certificate_of_one_s_own_is_mounted(helm: "Helm") -> None:
+    rendered = helm.render({"gateway": {"tls": {"secretName": "ours"}}})
+    assert "--tls-dir=/tls" in _gateway(rendered)["args"]
+    pod = rendered.of("Deployment", "disco-gateway")["spec"]["template"]["spec"]
+    assert {"name": "tls", "secret": {"secretName": "ours"}} in pod["volumes"]
+
+
+def test_no_key_is_in_the_release(rendered: "Rendered") -> None:
+    """Whoever may read a release's history would have it, and an upgrade would make another."""
+    assert rendered.all("Secret") == ()
+
+
+def test_a_code_store_on_a_volume_needs_to_be_named(helm: "Helm") -> None:
+    volume = {"persistentVolumeClaim": {"claimName": "code"}}
+    refused = helm.refusal({"gateway": {"codeStore": {"volume": volume}}})
+    assert "gateway.codeStore.url" in refused
+    rendered = helm.render({"gateway": {"codeStore": {"volume": volume, "url": "file:///code"}}})
+    assert "--code-store=file:///code" in _gateway(rendered)["args"]
+    assert {"name": "code", "mountPath": "/code"} in _gateway(rendered)["volumeMounts"]
+
+
+def test_the_gateway_is_called_by_whom_is_let_and_calls_what_it_must(
+    helm: "Helm", defaults: "Rendered"
+) -> None:
+    policy = defaults.of("NetworkPolicy", "disco-gateway")["spec"]
+    assert [rule.get("from") for rule in policy["ingress"]] == [None]  # everybody
+    jobs = [rule for rule in policy["egress"] if "to" in rule]
+    assert [port["port"] for rule in jobs for port in rule["ports"]] == [7071, 7072]
+    peers: list["Object"] = [{"namespaceSelector": {}}]
+    some = helm.render({"gateway": {"clientsFrom": peers}}).of("NetworkPolicy", "disco-gateway")
+    assert [rule["from"] for rule in some["spec"]["ingress"]] == [peers]
+
+
+def test_there_need_not_be_a_gateway(helm: "Helm") -> None:
+    rendered = helm.render({"gateway": {"enabled": False}})
+    assert not [o for o in rendered.objects if "gateway" in o["metadata"]["name"]]
 
 
 def test_two_monitors_are_refused(helm: "Helm") -> None:

@@ -18,7 +18,7 @@ SCHEMA: Mapping[str, Any] = json.loads((CHART / "values.schema.json").read_text(
 VALUES: Mapping[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
 # Which keys these have is up to Kubernetes or to the user.
-OPEN = ("global", "affinity", "resources")
+OPEN = ("global", "affinity", "resources", "gateway.resources")
 
 
 def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -80,6 +80,9 @@ def test_every_block_of_values_is_explained_where_it_is_set() -> None:
         ({"imagePullSecrets": ["registry"]}, "imagePullSecrets"),
         ({"extraLabels": {"cost-center": 7}}, "extraLabels"),
         ({"test": {"timeoutSeconds": 1}}, "timeoutSeconds"),
+        ({"gateway": {"service": {"type": "Ingress"}}}, "type"),
+        ({"gateway": {"maxCodeBytes": "16Mi"}}, "maxCodeBytes"),
+        ({"gateway": {"tls": {"extraNames": ["a b"]}}}, "extraNames"),
     ],
 )
 def test_a_mistaken_value_is_refused_by_its_name(

@@ -16,6 +16,7 @@ class Limits:
         call_s: Seconds a call may take that is no stream.
         request_bytes: Of one message; of an HTTP body that is not code.
         upload_memory_bytes: All uploads together hold in memory.
+        upload_wait_s: Seconds an upload waits for memory that others have.
         upload_idle_s: Seconds an upload may stand still.
         upload_s: Seconds an upload may take.
         recheck_s: After so many seconds of a stream its caller's rights are asked for again, before
@@ -30,6 +31,7 @@ class Limits:
     call_s: float = 30.0
     request_bytes: int = 4 * MIB
     upload_memory_bytes: int = 256 * MIB
+    upload_wait_s: float = 10.0
     upload_idle_s: float = 30.0
     upload_s: float = 600.0
     recheck_s: float = 60.0

@@ -28,6 +28,7 @@ class Uploads:
     def __init__(self, backend: Backend, limits: Limits) -> None:
         self._backend = backend
         self._idle_s = limits.upload_idle_s
+        self._wait_s = limits.upload_wait_s
         self._memory = ByteBudget(limits.upload_memory_bytes)
 
     async def receive(self, caller: Caller, requests: _Requests) -> jobs_pb2.UploadCodeReply:
@@ -63,7 +64,7 @@ class Uploads:
 
     async def _take(self, size: int) -> None:
         try:
-            async with asyncio.timeout(self._idle_s):
+            async with asyncio.timeout(self._wait_s):
                 await self._memory.take(size)
         except TimeoutError as error:
             raise OverloadedError(

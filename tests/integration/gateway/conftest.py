@@ -1,6 +1,7 @@
 """A gateway over a backend that the test drives, and connections to it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -96,3 +97,10 @@ def http_of(gateway: Gateway, token: str = TOKEN) -> aiohttp.ClientSession:
     """Open a session with the HTTP door, as whoever has the token; empty: as nobody."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return aiohttp.ClientSession(gateway.url, headers=headers)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

@@ -10,10 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from disco.client import decoding, submitted
-from disco.client.calls import Calls, endpoint_of
+from disco.client.calls import Calls, endpoint_of, token_source
 from disco.client.connection import Connection
 from disco.client.counting import Counted, is_last
-from disco.client.credentials import token_source
 from disco.client.errors import ClientError, GoneError, NotFoundError, NotPossibleError
 from disco.client.forwarding import forwarded
 from disco.client.outputs import Output

@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from disco.client.answers import Answer, answer_of, error_of
 from disco.client.connection import Connection
-from disco.client.credentials import TokenSource
+from disco.client.credentials import token_in
 from disco.client.diagnosis import examine, read_ca
 from disco.client.errors import ClientError, NotConnectedError, SettingsError
 from disco.client.patience import Patience
@@ -29,6 +29,9 @@ _FIRST_CONTACT_S = 1.0
 """How long to try if nothing has ever answered: then the address is wrong more often than not."""
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+
+TokenSource: TypeAlias = Callable[[], Awaitable[str]]
+"""Returns the token to show now; empty: none."""
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -78,6 +81,17 @@ def endpoint_of(connection: Connection) -> Endpoint:
         ca=ca,
         server_name=connection.server_name,
     )
+
+
+def token_source(connection: Connection) -> TokenSource:
+    """Return what gives the token of a connection: as it is, or what its file has now."""
+
+    async def give() -> str:
+        if connection.token or connection.token_file is None:
+            return connection.token
+        return token_in(connection.token_file)
+
+    return give
 
 
 class Calls:

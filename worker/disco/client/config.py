@@ -205,7 +205,7 @@ def view(config: Config) -> dict[str, Any]:
 
 
 def _says_anything(path: Path) -> bool:
-    return any(line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines())
+    return any(line.partition(b"#")[0].strip() for line in path.read_bytes().splitlines())
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from disco.client.config import Context, Kubectl, config_path, context_called, load
+from disco.client.credentials import warn_if_open
 from disco.client.errors import SettingsError
 from disco_engine.rpc import is_loopback
 
-DEFAULT_PORT = 443
-"""Of a server whose address names none: a gateway behind TLS."""
-
-DEFAULT_LOCAL_PORT = 7070
-"""Of one on this machine: that of ``disco serve``."""
+DEFAULT_PORT = 7070
+"""Of a server whose address names none: that of the chart's gateway, and of ``disco serve``."""
 
 POD_SERVER = "disco-gateway.disco-system.svc"
 """Where a pod finds the gateway, if the chart was installed as it suggests."""
@@ -116,7 +114,11 @@ def resolve(
     if not name:
         name, current = _current(layers, path)
         layers += current
-    return _merged([*layers, *_pod(variables)], name)
+    connection = _merged([*layers, *_pod(variables)], name)
+    file = connection.token_file
+    if file is not None and file.parent != _SERVICE_ACCOUNT:  # which is open in every pod
+        warn_if_open(file)
+    return connection
 
 
 def _named(name: str, path: Path) -> Context:
@@ -224,8 +226,7 @@ def _address(server: str) -> tuple[str, int]:
     """
     match = _SERVER.fullmatch(server.strip())
     host = match.group(1) if match else ""
-    usual = DEFAULT_LOCAL_PORT if is_loopback(host) else DEFAULT_PORT
-    port = int(match.group(2) or usual) if match else 0
+    port = int(match.group(2) or DEFAULT_PORT) if match else 0
     if not 0 < port < 65_536:
         raise SettingsError(
             f"{server!r} is no server: expected disco://host:port (without user and path), such as"

@@ -3,30 +3,13 @@
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeAlias
 
-from disco.client.connection import Connection
 from disco.client.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
 _MAX_BYTES = 64 * 1024
-
-TokenSource: TypeAlias = Callable[[], Awaitable[str]]
-"""Returns the token to show now; empty: none."""
-
-
-def token_source(connection: Connection) -> TokenSource:
-    """Return what gives the token of a connection: as it is, or what its file has now."""
-
-    async def give() -> str:
-        if connection.token or connection.token_file is None:
-            return connection.token
-        return token_in(connection.token_file)
-
-    return give
 
 
 def token_in(path: Path) -> str:
@@ -61,7 +44,5 @@ def warn_if_open(path: Path) -> None:
     except OSError:
         return  # reading it will tell
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        log.warning(
-            "others can read the token file; take that from them with chmod 600",
-            extra={"path": str(path), "mode": f"{stat.S_IMODE(mode):o}"},
-        )
+        # In the sentence: programs that set up no logging print nothing else.
+        log.warning("others can read the token file %s: take that from them (chmod 600)", path)

@@ -22,8 +22,7 @@ from disco.client.errors import NotConnectedError, UnauthenticatedError
 
 log = logging.getLogger(__name__)
 
-CA_CONFIG_MAP = "disco-gateway-ca"
-CA_KEY = "ca.crt"
+_CA_KEY = "ca.crt"
 
 _START_S = 30.0
 _COMMAND_S = 30.0
@@ -121,11 +120,12 @@ class Forwarding:
         Raises:
             NotConnectedError: kubectl cannot tell.
         """
-        found = await self._json("get", "configmap", CA_CONFIG_MAP)
-        certificate = found.get("data", {}).get(CA_KEY, "")
+        config_map = f"{self._kubectl.service}-ca"
+        found = await self._json("get", "configmap", config_map)
+        certificate = found.get("data", {}).get(_CA_KEY, "")
         if not certificate:
             raise self._failed(
-                f"ConfigMap {CA_CONFIG_MAP} has no {CA_KEY}", "see how the chart was installed"
+                f"ConfigMap {config_map} has no {_CA_KEY}", "see how the chart was installed"
             )
         return Endpoint(
             address=f"127.0.0.1:{self._port}",

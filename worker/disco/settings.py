@@ -40,6 +40,10 @@ class DiscoSettings(dict[str, Any]):
     def __init__(self, **settings: Any) -> None:
         super().__init__(settings)
 
+    def names(self) -> list[str]:
+        """Return the names of all settings there are, sorted."""
+        return sorted({*_DEFAULTS, *self})
+
     def __missing__(self, key: str) -> str:
         if key in os.environ:
             return os.environ[key]

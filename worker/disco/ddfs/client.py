@@ -7,12 +7,14 @@ from typing import IO, Any
 
 from disco.ddfs import names, sources
 from disco.ddfs.chunks import CHUNK_SIZE, MAX_RECORD_SIZE, Chunker
+from disco.ddfs.collecting import GRACE_S, Collected, Collector
 from disco.ddfs.names import istag
 from disco.ddfs.roots import verified
 from disco.ddfs.tagging import Links, Tagging
 from disco.ddfs.tags import Link
 from disco.ddfs_inputs import expanded
-from disco.error import CommError, DataError
+from disco.error import CommError, DataError, DiscoError
+from disco.schemes import scheme_file
 
 
 class DDFS(Tagging):
@@ -159,6 +161,15 @@ class DDFS(Tagging):
         tag, _links = self.push(self.job_tag(jobname), files, retries=retries, update=True)
         return tag
 
+    def collect(
+        self, grace_s: float = GRACE_S, *, verify: bool = False, dry: bool = False
+    ) -> Collected:
+        """Remove blobs that no tag has, and make copies that are missing; see ``Collector.run``."""
+        self.flush()
+        return Collector(self.roots, self.registry, self._clock, self._replicas()).run(
+            grace_s, verify=verify, dry=dry
+        )
+
     def tarblobs(
         self,
         tarball: str,
@@ -186,6 +197,12 @@ class DDFS(Tagging):
             return set()
         return {names.blob_name(link[0]) for link in links}
 
+    def _replicas(self) -> int:
+        text = str(self.settings["DDFS_BLOB_REPLICAS"])
+        if not text.isdecimal() or not int(text):
+            raise DiscoError(f"DDFS_BLOB_REPLICAS is {text!r}: it must be a number from 1 on")
+        return int(text)
+
     def _write(
         self,
         name: str,
@@ -194,7 +211,7 @@ class DDFS(Tagging):
         forceon: Sequence[str],
         retries: int,
     ) -> Link:
-        wanted = int(self.settings["DDFS_BLOB_REPLICAS"]) if replicas is None else replicas
+        wanted = self._replicas() if replicas is None else replicas
         return self.roots.write(name, content, replicas=wanted, forced=forceon, retries=retries)
 
     def _added(
@@ -204,10 +221,7 @@ class DDFS(Tagging):
         return url, [list(self.roots.resolved(link)) for link in links]
 
     def _open(self, url: str) -> IO[bytes]:
-        link = names.split_link(self.roots.relative(url))
-        if link is None:
-            from disco.schemes import scheme_file
-
+        link = self.roots.relative(url)
+        if not link.startswith(names.DDFS):
             return scheme_file.open(url)
-        root, path = link
-        return verified(self.roots.by_id(root, url), path)
+        return verified(*self.roots.place(link))

@@ -1,11 +1,14 @@
 """Updates of tags that wait a moment, so that several become one."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from disco.ddfs.names import TagAddress
 from disco.ddfs.tags import Link
+
+log = logging.getLogger(__name__)
 
 _LONGEST_S = 1.0
 
@@ -21,8 +24,8 @@ class Append(Protocol):
 class Delayed:
     """Updates that wait.
 
-    They are made when one is added and the oldest has waited for a second, and when asked. Nothing
-    happens in between: there is no thread.
+    They are made when one is added and the oldest has waited for a second, when asked, and when the
+    program ends. Nothing happens in between: there is no thread.
 
     Args:
         append: Makes an update.
@@ -44,6 +47,7 @@ class Delayed:
             waiting = self._waiting.setdefault((address, only_new), [])
             waiting[:0] = links  # the newest come first
             due = self._clock() - self._since >= _LONGEST_S
+            _waiting.add(self)
         if due:
             self.flush()
 
@@ -58,3 +62,20 @@ class Delayed:
                 address, only_new = next(iter(self._waiting))
                 self._append(address, self._waiting[address, only_new], only_new=only_new)
                 del self._waiting[address, only_new]
+            _waiting.discard(self)
+
+
+_waiting: set[Delayed] = set()
+"""Those that have something to do before the program ends."""
+
+
+def _flush_all() -> None:
+    for delayed in list(_waiting):
+        try:
+            delayed.flush()
+        except Exception:
+            log.exception("delayed updates of tags are lost: they could not be made at the end")
+
+
+# atexit is too late: object stores are talked to through threads, and by then none can be started.
+threading._register_atexit(_flush_all)  # type: ignore[attr-defined]

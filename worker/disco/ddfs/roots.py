@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
-from disco.ddfs.names import Digest, blob_path, digest_in, link_of, split_link
+from disco.ddfs.names import DDFS, Digest, blob_path, digest_in, link_of, split_link
 from disco.ddfs.stores import Store, store_of, storing
 from disco.ddfs.tags import Link
 from disco.error import CommError, DataError, DiscoError
@@ -130,23 +130,24 @@ class Roots:
         Raises:
             DataError: It is a blob of a root that is not among ours.
         """
-        parts = split_link(url)
-        if parts is None:
-            if url.startswith("ddfs://"):
-                raise DataError("a blob is ddfs://ROOT/blob/HH/NAME$STAMP", url)
+        if not url.startswith(DDFS):
             return url
-        root, path = parts
-        return self.by_id(root, url).url_of(path)
+        store, path = self.place(url)
+        return store.url_of(path)
 
-    def by_id(self, root_id: str, url: str) -> Store:
-        """Return the root with that id.
+    def place(self, url: str) -> tuple[Store, str]:
+        """Return the root that has the blob of a ``ddfs://`` URL, and its name there.
 
         Raises:
-            DataError: There is none; the message names *url*.
+            DataError: That is no such URL, or its root is not among ours.
         """
+        parts = split_link(url)
+        if parts is None:
+            raise DataError("a blob is ddfs://ROOT/blob/HH/NAME$STAMP", url)
+        root_id, path = parts
         for root in self.all():
             if root.id == root_id:
-                return root.store
+                return root.store, path
         places = ", ".join(store.url for store in self._stores)
         raise DataError(
             f"the blob is in the root {root_id}, which is not among {places}: add it to DISCO_DDFS",

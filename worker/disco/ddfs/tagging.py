@@ -1,11 +1,11 @@
 """Tags, as Disco's programs know them."""
 
-import atexit
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 from disco.ddfs import names, tags
+from disco.ddfs.collecting import refuse_endangered
 from disco.ddfs.delayed import Delayed
 from disco.ddfs.names import TAG, TagAddress, canonizetags, istag, relativizetags, tag_address
 from disco.ddfs.registry import Registry
@@ -56,10 +56,10 @@ class Tagging:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = DiscoSettings() if settings is None else settings
+        self._clock = clock
         self.roots = Roots(roots_of(master, self.settings), clock)
         self.registry = Registry(self.roots.first, clock)
         self._delayed = Delayed(self._append, time.monotonic)
-        atexit.register(self._delayed.flush)
 
     def __repr__(self) -> str:
         return f"DDFS at {self.roots.first.url}"
@@ -73,7 +73,6 @@ class Tagging:
     def close(self) -> None:
         """Make the delayed updates, as the end of the program does."""
         self.flush()
-        atexit.unregister(self._delayed.flush)
 
     def flush(self) -> None:
         """Make the delayed updates now.
@@ -333,11 +332,13 @@ class Tagging:
     ) -> str:
         self._delayed.flush()
         address = self._address(tag, token, write=True)
-        self.registry.change(address, change, create=create)
+        changed = self.registry.change(address, change, create=create)
+        refuse_endangered(self.registry, address, changed.links)
         return TAG + address.name
 
     def _append(self, address: TagAddress, links: Sequence[Link], *, only_new: bool) -> None:
         self.registry.change(address, lambda old: tags.with_links(old, links, only_new=only_new))
+        refuse_endangered(self.registry, address, links)
 
     def _relative(self, urls: Any) -> tuple[Link, ...]:
         return tuple(tuple(map(self.roots.relative, link)) for link in tags.as_links(urls))

@@ -16,6 +16,7 @@ from typing import Any
 
 from disco.ddfs.names import TAG, blob_name, canonizetag
 from disco.error import DiscoError
+from disco.util import isiterable
 
 Link = tuple[str, ...]
 """URLs with the same content, or one ``tag://`` URL."""
@@ -74,7 +75,7 @@ def as_links(urls: Any) -> tuple[Link, ...]:
         raise DiscoError(f"expected a list of URLs, or of lists of replicas, got {urls!r}")
     links = []
     for entry in urls:
-        link = (entry,) if isinstance(entry, str) else tuple(entry)
+        link = (entry,) if isinstance(entry, str) else tuple(entry if isiterable(entry) else ())
         if not link or not all(isinstance(url, str) and url for url in link):
             raise DiscoError(f"link {entry!r}: expected a URL, or a list of replicas")
         if any("\0" in url for url in link):

@@ -1,0 +1,1 @@
+"""The ``ddfs`` command: tags and blobs from a shell, with Disco's commands and flags."""

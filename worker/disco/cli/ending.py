@@ -26,11 +26,13 @@ class Advice:
     """What to type next.
 
     Attributes:
+        look: To see some results; empty: what shows them is running.
         see: To see all results.
         keep: To have them in files.
         failed: Lines for whoever has a job that failed.
     """
 
+    look: str = ""
     see: str = "--head all"
     keep: str = "--output DIRECTORY"
     failed: tuple[str, ...] = ()
@@ -170,8 +172,8 @@ class Ending:
 
 def whereabouts(shown: int, total: int, advice: Advice) -> str:
     """Return how to see the results that were not printed, and how to keep them."""
-    if not shown:
-        return f"To see them: {advice.see}. To keep them: {advice.keep}."
+    if not shown and advice.look:
+        return f"To see them: {advice.look}. To keep them: {advice.keep}."
     if shown >= total:
         return f"All are shown. To keep them: {advice.keep}."
     return (

@@ -1,5 +1,6 @@
 """Everything about one job, for people: what ``disco status`` prints."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
 
@@ -50,7 +51,7 @@ def job_view(job: jobs_pb2.Job, now_s: float, *, width: int) -> RenderableType:
     if skew := list(_skew(job)):
         parts += [_title("Largest labels"), *map(Text, skew)]
     if job.failures:
-        parts += [_title(_failures_title(job)), *_failures(job)]
+        parts += [_title("Failures, newest last"), *_failures(job)]
     return Group(*parts)
 
 
@@ -134,23 +135,31 @@ def _skew(job: jobs_pb2.Job) -> Iterator[str]:
         yield f"  {stage.name}: {shares} of {size_text(stage.bytes_out)}{times}"
 
 
-def _failures_title(job: jobs_pb2.Job) -> str:
-    count = len(job.failures)
-    if count <= _SHOWN_FAILURES:
-        return "Failures, newest last"
-    return f"Failures, the newest {_SHOWN_FAILURES} of {count}, newest last (all: -o yaml)"
-
-
 def _failures(job: jobs_pb2.Job) -> Iterator[Text]:
-    for report in job.failures[-_SHOWN_FAILURES:]:
-        failure = report.failure
-        kind = common_pb2.FailureKind.Name(failure.kind).removeprefix("FAILURE_KIND_").lower()
-        where = ""
-        if report.HasField("attempt"):
-            where = f"{wording.task_name(report.stage_name, report.attempt)} "
-            where += f"(attempt {report.attempt.attempt}, {report.worker_id or 'no worker'}) "
-        yield Text(f"  {where}{kind}: {wording.printable(failure.message)}", style="yellow")
-        for line in failure.traceback.rstrip().splitlines()[-_SHOWN_TRACEBACK:]:
-            yield Text(f"    {wording.printable(line)}", style="dim")
-        if failure.record:
-            yield Text(f"    record: {wording.printable(failure.record)}", style="dim")
+    """Yield the newest failures, newest last; those with the same words are told once."""
+    alike = Counter(_words(report) for report in job.failures)
+    newest = {_words(report): report for report in job.failures}
+    last = sorted(newest.values(), key=list(job.failures).index)[-_SHOWN_FAILURES:]
+    for report in last:
+        yield from _failure(report, others=alike[_words(report)] - 1)
+    if len(newest) > len(last):
+        yield Text(f"  and {len(newest) - len(last)} older ones: -o yaml tells all", style="dim")
+
+
+def _words(report: coordinator_pb2.FailureReport) -> tuple[int, str]:
+    return report.failure.kind, report.failure.message
+
+
+def _failure(report: coordinator_pb2.FailureReport, *, others: int) -> Iterator[Text]:
+    failure = report.failure
+    kind = common_pb2.FailureKind.Name(failure.kind).removeprefix("FAILURE_KIND_").lower()
+    where = ""
+    if report.HasField("attempt"):
+        where = f"{wording.task_name(report.stage_name, report.attempt)} "
+        where += f"(attempt {report.attempt.attempt}, {report.worker_id or 'no worker'}) "
+    more = f" (and {others} more like it)" if others else ""
+    yield Text(f"  {where}{kind}: {wording.printable(failure.message)}{more}", style="yellow")
+    for line in failure.traceback.rstrip().splitlines()[-_SHOWN_TRACEBACK:]:
+        yield Text(f"    {wording.printable(line)}", style="dim")
+    if failure.record:
+        yield Text(f"    record: {wording.printable(failure.record)}", style="dim")

@@ -37,8 +37,8 @@ _STATUS = """\
 | status | of `disco run` and `disco serve` | of commands that talk to a server |
 | --- | --- | --- |
 | 0 | the job succeeded; the server was ended | done; the job that was followed succeeded |
-| 1 | the job failed; an address is taken | the job failed or was cancelled; it has no results yet, \
-or has lost them; there is nothing to retry |
+| 1 | the job failed; an address is taken | the job failed or was cancelled; it has no results \
+yet, or has lost them; nothing to retry |
 | 2 | wrong use | wrong use: flags, names of jobs that do not exist, manifest, job file, settings |
 | 3 | | the server does not answer, is overloaded, or does not let you |
 | 4 | | it took longer than `--timeout` |

@@ -41,6 +41,7 @@ def advice_on(job: jobs_pb2.Job, name: str) -> Advice:
             f" To run what is missing: disco retry {name}.",
         )
     return Advice(
+        look=f"disco results {name}",
         see=f"disco results {name} --head all",
         keep=f"disco results {name} --output DIRECTORY",
         failed=failed,

@@ -3,11 +3,13 @@
 import io
 import json
 import re
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import ceil
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.client.errors import CannotTravelError
@@ -238,7 +240,9 @@ def _path_of(job: "Job", reference: Reference | None) -> str:
     module, attribute = type(job).__module__, type(job).__qualname__
     if reference is not None:
         module, _, named = reference.text.partition(":")
-        module, attribute = module.removesuffix(".py").rpartition("/")[2], named or attribute
+        module, attribute = Path(module).name.removesuffix(".py"), named or attribute
+    elif module == "__main__":
+        module = Path(getattr(sys.modules[module], "__file__", None) or "notebook").stem
     return f"{_python_name(module)}:{_python_name(attribute.rpartition('<locals>.')[2])}"
 
 

@@ -7,7 +7,7 @@ each must be there exactly once in the end.
 
 import zlib
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -66,6 +66,7 @@ from disco_engine.core.task import TaskState
 Records = dict[Label, list[str]]
 UID = "job-1"
 LIMITS = JobSettings(max_attempts=1000, max_consecutive_losses=1000, exclude_after_failures=2)
+RIVALS = replace(LIMITS, speculation_multiplier=1.0, speculation_quantile=0.0)
 
 
 def totals_of(records: list[str]) -> Totals:
@@ -203,7 +204,9 @@ class World:
         services: int = 2,
         workers: int = 2,
         credit: int = 2,
+        rivals: bool = False,
     ) -> None:
+        self.settings = RIVALS if rivals else LIMITS
         self.plan = Plan(
             stages=tuple(Stage(name=f"s{i}", grouping=g) for i, g in enumerate(groupings)),
             inputs=tuple(TaskInput(urls=(f"in-{i}",), label=i % 2) for i in range(inputs)),
@@ -230,7 +233,7 @@ class World:
     def start_coordinator(self) -> None:
         self.epoch += 1
         self.machine = JobMachine(
-            LIMITS,
+            self.settings,
             epoch=self.epoch,
             has_output=self.has_output,
             services=list(self.services),
@@ -513,6 +516,7 @@ class World:
             ), "ready tasks wait, and all who take them are excluded"
             assert stage.open or not stage.queue
             for task in stage.tasks:
+                assert len({one.worker for one in task.live}) == len(task.live) <= 2
                 # Nobody is forgotten: each unfinished task has something that will move it on.
                 if task.state is TaskState.RUNNING:
                     assert {one.id for one in task.live} <= live
@@ -542,8 +546,8 @@ class World:
                 return
         raise AssertionError(f"the job never ends: {self.machine.stage_counts()}")
 
-    def round(self) -> None:
-        """Let everybody do everything that they can do now."""
+    def round(self, slow: WorkerId | None = None) -> None:
+        """Let everybody do everything that they can do now, but for *slow*, who ends nothing."""
         for name, service in self.services.items():
             if not service.attached:
                 self.attach(service)
@@ -562,7 +566,8 @@ class World:
             while self.to_worker[worker.name]:
                 self.deliver_to_worker(worker.name)
             self.begin_attempt(worker)
-            self.end_attempt(worker)
+            if worker.name != slow:
+                self.end_attempt(worker)
         if self.finished is None:
             self.tick(1.0)
         self.check()

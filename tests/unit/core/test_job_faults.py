@@ -35,6 +35,7 @@ class JobUnderFaults(RuleBasedStateMachine):
         rounds=st.integers(0, 8),
         late=st.booleans(),
         refused_by=st.lists(st.sampled_from([None, 0, 1]), min_size=3, max_size=3),
+        rivals=st.booleans(),
     )
     def start(
         self,
@@ -45,8 +46,11 @@ class JobUnderFaults(RuleBasedStateMachine):
         rounds: int,
         late: bool,
         refused_by: list[int | None],
+        rivals: bool,
     ) -> None:
-        self.world = self.make_world(groupings, has_output=has_output, inputs=inputs, credit=credit)
+        self.world = self.make_world(
+            groupings, has_output=has_output, inputs=inputs, credit=credit, rivals=rivals
+        )
         for number, worker in enumerate(self.world.workers.values()):
             worker.refuses = frozenset(f"s{i}" for i in range(3) if refused_by[i] == number)
             worker.alive = not (late and number)
@@ -68,6 +72,13 @@ class JobUnderFaults(RuleBasedStateMachine):
         for _ in range(times):
             if self.world.finished is None:
                 self.world.round()
+
+    @rule(number=st.integers(0, 1), times=st.integers(2, 4))
+    def be_slow(self, number: int, times: int) -> None:
+        """All work but one: near a stage's end, what that one runs gets a rival."""
+        for _ in range(times):
+            if self.world.finished is None:
+                self.world.round(slow=self.worker(number).name)
 
     @rule(number=st.integers(0, 1))
     def attach(self, number: int) -> None:

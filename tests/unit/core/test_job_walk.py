@@ -160,8 +160,30 @@ def test_no_two_faults_break_a_job_whose_second_worker_comes_when_all_is_given_o
     walk(world)
 
 
-def walk(world: "World") -> None:
-    todo = deque((frozen, 2) for frozen in quiet_run(world))
+@pytest.mark.parametrize("has_output", [False, True])
+def test_no_three_faults_break_a_job_whose_last_task_is_tried_by_two(
+    has_output: bool, make_world: "type[World]"
+) -> None:
+    """The same, from when a slow attempt has got a rival, which pushes to another service."""
+    world = make_world((Grouping.SPLIT,), inputs=2, has_output=has_output, rivals=True)
+    slow, other = world.workers.values()
+    for worker in world.workers.values():
+        world.connect(worker)
+    while world.recording is None:
+        world.round()
+    for _ in range(5):
+        world.round(slow=slow.name)
+    (stage,) = world.machine._run.plan_stages
+    assert (stage.any_done, stage.rivals, world.finished) == (True, 1, None)
+    (contested,) = (task for task in stage.tasks if task.live)
+    first, rival = contested.live
+    assert (first.worker, rival.worker) == (slow.name, other.name)
+    assert has_output or first.service != rival.service
+    walk(world, depth=3)
+
+
+def walk(world: "World", depth: int = 2) -> None:
+    todo = deque((frozen, depth) for frozen in quiet_run(world))
     seen: set[tuple[int, int]] = set()
     while todo:
         frozen, left = todo.popleft()

@@ -134,7 +134,7 @@ class Place:
         for _ in range(tasks):
             attempt = AttemptId(1, self.given, 1, 1)
             self.stage.apply(self.given, Started(Run(attempt, name, PS0)))
-            self.pool.started(worker, attempt)
+            self.pool.started(worker, attempt, 0.0)
             self.given += 1
 
     def asked(self, now: float) -> list[tuple[WorkerId, int]]:

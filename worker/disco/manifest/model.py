@@ -34,6 +34,7 @@ from disco.manifest.fields import (
     Urls,
     expected,
 )
+from disco_engine.core.settings import SPECULATION_MULTIPLIER
 
 API_VERSION = "discoproject.org/v1alpha1"
 KIND = "DiscoJob"
@@ -286,9 +287,9 @@ class Speculation(Model):
     enabled: Flag = False
     """Whether slow tasks get rivals at all."""
     quantile: Share | None = None
-    """Share of the stage's tasks that must be done first, from 0 to 1."""
+    """Share of the stage's tasks that must be done first, from 0 to 1. Unset: 0.75."""
     multiplier: Factor | None = None
-    """How many times slower than the median a task must be."""
+    """How many times longer than the median of the stage a task must run. Unset: 2."""
 
 
 class Output(Model):
@@ -390,6 +391,7 @@ class Spec(Model):
         Who sees to the deadline, and from when it counts, differs between a laptop and a cluster.
         """
         exclusion = self.retries.exclusion
+        rivals = self.speculation if self.speculation and self.speculation.enabled else None
         asked = {
             "max_attempts": self.retries.max_attempts,
             "max_consecutive_losses": self.retries.max_consecutive_losses,
@@ -398,6 +400,8 @@ class Spec(Model):
             "memory_limit_bytes": self.memory_limit,
             "sort_memory_bytes": self.sort_memory,
             "split_size_bytes": self.split_size,
+            "speculation_quantile": rivals and rivals.quantile,
+            "speculation_multiplier": rivals and (rivals.multiplier or SPECULATION_MULTIPLIER),
         }
         return {name: value for name, value in asked.items() if value is not None}
 

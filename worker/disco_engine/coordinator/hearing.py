@@ -14,6 +14,7 @@ from disco_engine.core.events import (
     AttemptFailed,
     AttemptFinished,
     AttemptReturned,
+    AttemptsProgressed,
     CreditGranted,
     OutputLost,
     WorkerDraining,
@@ -118,7 +119,7 @@ class Hearing:
             case "credit":
                 self._driver.feed(CreditGranted(worker=worker, tasks=message.credit.tasks, now=now))
             case "heartbeat":
-                self._heartbeat(session, message.heartbeat)
+                self._heartbeat(session, message.heartbeat, now)
             case "draining":
                 session.draining = True
                 self._driver.feed(WorkerDraining(worker=worker))
@@ -165,7 +166,9 @@ class Hearing:
             reason = f"{service} sent it damaged to task {reader.task} of stage {reader.stage}"
             self._driver.feed(OutputLost(id=lost, service=service, reason=reason))
 
-    def _heartbeat(self, session: Session, heartbeat: coordinator_pb2.Heartbeat) -> None:
+    def _heartbeat(
+        self, session: Session, heartbeat: coordinator_pb2.Heartbeat, now: float
+    ) -> None:
         running = {}
         for progress in heartbeat.running:
             attempt = attempt_from_wire(progress.attempt)
@@ -173,4 +176,4 @@ class Hearing:
             if progress.status:
                 self._journal.hear("status", progress.status, attempt, session.worker)
         session.running = running
-        self._journal.touch()
+        self._driver.feed(AttemptsProgressed(worker=session.worker, records=dict(running), now=now))

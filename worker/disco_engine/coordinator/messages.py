@@ -83,6 +83,7 @@ def stage_progress_of(
         tasks_done=counts.done,
         workers=counts.workers,
         retries=counts.retries,
+        rivals=counts.rivals,
         records_in=counts.records_in + records_in_flight,
         bytes_in=counts.bytes_in,
         records_out=counts.records_out,

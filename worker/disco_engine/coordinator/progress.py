@@ -5,7 +5,7 @@ take the newest one when they get round to it; nothing is queued for them.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from disco_engine.core.events import (
     ResultPart,
     StageCounts,
 )
-from disco_engine.core.model import PLAN_STAGE, AttemptId, WorkerId
+from disco_engine.core.model import PLAN_STAGE, AttemptId, TaskRef, WorkerId
 from disco_engine.wire import attempt_to_wire, failure_to_wire
 
 MIN_INTERVAL_S = 0.2
@@ -217,9 +217,12 @@ class Progress:
         else:
             self._phase = _OUTCOMES[finished.outcome]
             message = finished.message
-        in_flight: dict[int, int] = {}
-        for attempt, records in self._workers.running():
-            in_flight[attempt.stage] = in_flight.get(attempt.stage, 0) + records
+        by_task: dict[TaskRef, int] = {}
+        for attempt, records in self._workers.running():  # rivals read the same records
+            by_task[attempt.ref] = max(records, by_task.get(attempt.ref, 0))
+        in_flight: Counter[int] = Counter()
+        for task, records in by_task.items():
+            in_flight[task.stage] += records
         return coordinator_pb2.JobProgress(
             job_uid=self._job_uid,
             name=self._name,
@@ -227,7 +230,7 @@ class Progress:
             message=message,
             epoch=self._epoch,
             stages=[
-                stage_progress_of(counts, self._started_at, in_flight.get(stage, 0))
+                stage_progress_of(counts, self._started_at, in_flight[stage])
                 for stage, counts in enumerate(self._machine.stage_counts(), PLAN_STAGE + 1)
             ],
             workers=self._workers.count,

@@ -55,6 +55,7 @@ class Session:
 
     def cancel(self, attempt: AttemptId, reason: str) -> None:
         """Queue the end of an attempt, in one message with those queued just before."""
+        self.running.pop(attempt, None)
         if self._newest_is("cancel") and self._queue[-1].cancel.reason == reason:
             self._queue[-1].cancel.attempts.append(attempt_to_wire(attempt))
         else:

@@ -45,6 +45,11 @@ class Dispatcher:
                 yield assigned
                 (free if worker.free_slots > 0 else full).append(worker)
 
+    def give_rival(self, stage: StageRun, index: int, worker: Worker, now: float) -> Assign:
+        """Start one more attempt at a task that runs, on a worker that can take it."""
+        service = self._services.to_push(worker.node) if stage.pushes else None
+        return self._start(stage, index, worker, service, now)
+
     def _next_for(self, worker: Worker, now: float) -> Assign | None:
         if worker.credit <= 0:
             return None
@@ -80,7 +85,7 @@ class Dispatcher:
         stage.apply(index, Started(Run(attempt, worker.id, push_to, stage.inputs_version)))
         if stage.started_s is None:
             stage.started_s = now
-        self._workers.started(worker, attempt)
+        self._workers.started(worker, attempt, now)
         if service is not None:
             self._services.assign(service, attempt)
         inputs, sources = stage.reads(index)

@@ -5,6 +5,7 @@ and carries out the actions that come back, in their order. Events may come late
 somebody who has been replaced: those are decided like any other.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -69,6 +70,19 @@ class WorkerHeard:
     """A heartbeat, or any other word from a worker."""
 
     worker: WorkerId
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptsProgressed:
+    """A worker told how far the attempts are that it runs.
+
+    Attributes:
+        records: How many records each has read so far.
+    """
+
+    worker: WorkerId
+    records: Mapping[AttemptId, int]
     now: float
 
 
@@ -211,6 +225,7 @@ Event: TypeAlias = (
     WorkerJoined
     | CreditGranted
     | WorkerHeard
+    | AttemptsProgressed
     | WorkerDraining
     | WorkerLost
     | AttemptFinished
@@ -419,6 +434,8 @@ class StageCounts:
 
     Attributes:
         workers: How many may be given its tasks now.
+        retries: How many attempts were started because one before was in vain.
+        rivals: How many were started beside one that took long.
         started_s: Time of the first assignment, on the coordinator's clock; None: not yet.
         finished_s: Time of the last seal; None: not yet.
         largest_labels: At most 5 (label, totals), most bytes first.
@@ -431,6 +448,7 @@ class StageCounts:
     done: int = 0
     workers: int = 0
     retries: int = 0
+    rivals: int = 0
     records_in: int = 0
     bytes_in: int = 0
     records_out: int = 0

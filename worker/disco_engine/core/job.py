@@ -14,8 +14,9 @@ changes itself (copying 50,000 tasks per event would be absurd), but a single ta
 Here is only which event makes which moves. Where to find the rest: ``job_run`` the moves, ``task``
 the life of a task, ``stages`` a stage's tasks and what they left, ``grouping`` which tasks there
 are and what they read, ``dispatch``, ``scheduling`` and ``recalls`` who runs what, ``workers``,
-``exclusion`` and ``services`` who is there, ``reattach`` and ``inventory`` what services were found
-to hold, ``losses`` what has to be made again.
+``exclusion`` and ``services`` who is there, ``speculation`` and ``yardstick`` which slow attempts
+get rivals, ``reattach`` and ``inventory`` what services were found to hold, ``losses`` what has to
+be made again.
 """
 
 from collections.abc import Collection
@@ -27,6 +28,7 @@ from disco_engine.core.events import (
     AttemptFailed,
     AttemptFinished,
     AttemptReturned,
+    AttemptsProgressed,
     CancelAttempt,
     CancelRequested,
     CreditGranted,
@@ -184,6 +186,8 @@ class JobMachine:
         if run.finish is None:
             run.end_pauses()
             run.assign()
+            if isinstance(event, Tick):
+                run.start_rivals()
         actions, run.actions = run.actions, []
         return actions
 
@@ -198,6 +202,8 @@ class JobMachine:
                 self._credit_granted(event)
             case WorkerHeard():
                 run.workers.heard(event.worker, event.now)
+            case AttemptsProgressed():
+                run.workers.progressed(event.worker, event.records, event.now)
             case AttemptFailed():
                 self._attempt_failed(event)
             case AttemptReturned():
@@ -235,7 +241,7 @@ class JobMachine:
         stages = StageFilter(event.only_stages, event.except_stages)
         worker = run.workers.join(event.worker, event.node, event.slots, event.now, stages)
         if known is None:
-            text = f"worker {worker.id} on {worker.node}, {worker.slots} slots"
+            text = f"{worker.place}, {worker.slots} slots"
             run.announce("worker-joined", text, worker=worker.id)
         for attempt in [live for live in worker.live if live not in event.attempts]:
             self._lose(attempt, f"worker {worker.id} came back without the attempt")
@@ -257,7 +263,7 @@ class JobMachine:
         worker = run.workers.lose(name)
         if worker is None:
             return
-        text = f"worker {name} on {worker.node} with {len(worker.live)} attempts: {reason}"
+        text = f"{worker.place} with {len(worker.live)} attempts: {reason}"
         run.announce("worker-lost", text, worker=name)
         for attempt in worker.live:
             self._lose(attempt, f"worker {name} was lost: {reason}")
@@ -286,7 +292,7 @@ class JobMachine:
         if live is None:  # decided before; the step only checks that it ever was
             stage.apply(attempt.task, Finished(Output(attempt, NOWHERE)))
             return
-        run.release(live)
+        stage.yardstick.add(run.release(live), event.result.records_in)
         output = self._output_of(stage, live, event.result)
         told = Failed(attempt, output) if isinstance(output, Failure) else Finished(output)
         run.carry_out(stage, attempt.task, stage.apply(attempt.task, told))

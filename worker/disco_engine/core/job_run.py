@@ -30,6 +30,7 @@ from disco_engine.core.pauses import Pauses
 from disco_engine.core.recalls import Recalls
 from disco_engine.core.services import ServicePool
 from disco_engine.core.settings import JobSettings
+from disco_engine.core.speculation import Speculation
 from disco_engine.core.stages import StageRun, stages_of
 from disco_engine.core.task import Limits, TaskState
 from disco_engine.core.task_events import (
@@ -101,6 +102,9 @@ class JobRun:
         self.stages = [StageRun(0, Work.PLAN, "plan", limits=self._limits)]
         self._dispatcher = Dispatcher(epoch, self.stages, self.workers, self.services)
         self.recalls = Recalls(self.stages, self.workers, self.services)
+        self._speculation = Speculation(
+            settings, self.stages, self.workers, self.services, self.recalls
+        )
         # What the plan task answered, while the services are asked to record it.
         self._answered: Plan | None = None
         self._plan_adopted = False
@@ -182,9 +186,9 @@ class JobRun:
                 case GiveUp(reason, failure):
                     self._give_up(stage, index, reason, failure)
 
-    def release(self, run: Run) -> None:
-        """Note that an attempt no longer occupies its worker."""
-        self.workers.ended(run.worker, run.id)
+    def release(self, run: Run) -> float:
+        """Note that an attempt no longer occupies its worker; return for how long it ran."""
+        return self.workers.ended(run.worker, run.id, self.now)
 
     def drop(self, attempt: AttemptId, service: ServiceId) -> None:
         """Have a service delete a sealed attempt that must not be read."""
@@ -462,3 +466,13 @@ class JobRun:
                 text = f"{self.name_of(stage, attempt.task)}: attempt {attempt.attempt}"
                 worker = assigned.worker
                 self.announce("task-retried", text, stage=stage, attempt=attempt, worker=worker)
+
+    def start_rivals(self) -> None:
+        """Let others try, too, what takes long on one worker near a stage's end."""
+        for slow, worker in self._speculation.rivals(self.now):
+            stage, index = slow.stage, slow.attempt.task
+            assigned = self._dispatcher.give_rival(stage, index, worker, self.now)
+            self.emit(assigned)
+            text = f"{self.name_of(stage, index)} {slow.reason}; {worker.place} tries, too"
+            attempt = assigned.id
+            self.announce("speculated", text, stage=stage, attempt=attempt, worker=worker.id)

@@ -39,6 +39,11 @@ class Recalls:
         self._expected = 0
         self._asked_at = -math.inf
 
+    @property
+    def expected(self) -> int:
+        """How many attempts were asked for and may still come back."""
+        return self._expected
+
     def returned(self) -> None:
         """Note that an attempt came back."""
         self._expected = max(0, self._expected - 1)

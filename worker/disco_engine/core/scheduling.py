@@ -120,14 +120,15 @@ class ReadyQueue:
             avoid = self._avoid.get(task)
             if task not in self._ready or avoid is None:
                 continue
-            if not _minds(avoid, asker, now):
+            if not minds(avoid, asker, now):
                 del self._avoid[task]
                 return task
             queue.append(task)
         return None
 
 
-def _minds(avoid: Avoid, asker: Asker, now: float) -> bool:
+def minds(avoid: Avoid, asker: Asker, now: float) -> bool:
+    """Return whether a task would rather wait than run where *asker* is."""
     if now >= avoid.until:
         return False
     if avoid.node is not None and avoid.node == asker.node and asker.other_node:

@@ -6,6 +6,9 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+SPECULATION_MULTIPLIER = 2.0
+"""The multiplier of those who want rivals and do not say after how long; see docs/design.md."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
@@ -24,6 +27,9 @@ class JobSettings:
         service_lease_s: Silence after which a partition service counts as lost.
         exclude_after_failures: Failures of different tasks on one worker after which it gets no
             more for a while; 0: never.
+        speculation_multiplier: How many times longer than the median of its stage an attempt runs
+            before it gets a rival, at least 1; 0: never.
+        speculation_quantile: Share of a stage's tasks that must be done before, from 0 to 1.
     """
 
     max_attempts: int = 4
@@ -36,3 +42,5 @@ class JobSettings:
     worker_lease_s: float = 15.0
     service_lease_s: float = 30.0
     exclude_after_failures: int = 3
+    speculation_multiplier: float = 0.0
+    speculation_quantile: float = 0.75

@@ -43,6 +43,7 @@ from disco_engine.core.task_events import (
     Started,
     Unready,
 )
+from disco_engine.core.yardstick import Yardstick
 
 Reads = tuple[tuple[TaskInput, ...], tuple[Source, ...]]
 """What a task reads: inputs in the first stage, sources in the others."""
@@ -77,6 +78,8 @@ class StageRun:
         missing: Tasks that are done, but whose output is gone. Nobody needed it when it went.
         version: Grows whenever ``outputs`` changes.
         floor: Attempts up to this number belong to tasks of an earlier planning of the stage.
+        yardstick: How long its attempts take.
+        rivals: How many attempts were started beside others.
         started_s: First assignment (or planning, if there is no task); None: not yet.
         finished_s: Last seal; None: not yet.
     """
@@ -120,6 +123,8 @@ class StageRun:
         self.outputs = StageOutputs()
         self.missing: set[int] = set()
         self.avoid: dict[int, Avoid] = {}
+        self.yardstick = Yardstick()
+        self.rivals = 0
         self._sorted = True
         self._busy = self._done = self._retries = 0
         self._records_in = self._bytes_in = self._file_records = 0
@@ -148,6 +153,10 @@ class StageRun:
     def complete(self) -> bool:
         """Every task is done."""
         return self.planned and self._done == len(self.tasks)
+
+    def mostly_done(self, share: float) -> bool:
+        """Return whether that share of its tasks is done, and at least one, but not all."""
+        return max(1, int(share * len(self.tasks))) <= self._done < len(self.tasks)
 
     @property
     def inputs_version(self) -> int:
@@ -234,8 +243,11 @@ class StageRun:
                 self.queue.remove(index)
             if new.state is TaskState.READY:
                 self.queue.add(index, self._home_of(index), self.avoid.pop(index, None))
-        if isinstance(event, Started) and self.is_retried(index):
-            self._retries += 1
+        if isinstance(event, Started):
+            if old.state is TaskState.RUNNING:
+                self.rivals += 1
+            elif self.is_retried(index):
+                self._retries += 1
         return actions
 
     def is_retried(self, index: int) -> bool:
@@ -384,6 +396,7 @@ class StageRun:
             running=self._busy,
             done=self._done,
             retries=self._retries,
+            rivals=self.rivals,
             records_in=self._records_in,
             bytes_in=self._bytes_in,
             records_out=written.records + self._file_records,

@@ -1,8 +1,9 @@
 """The workers of a job: who is there, what each runs, and who may be given more."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from disco_engine.core.exclusion import Exclusions
@@ -56,6 +57,10 @@ class Worker:
         credit: How many more tasks it can take.
         draining: It takes no more, whatever its credit.
         live: The attempts it runs or has queued, oldest first (a dictionary for its order).
+        running: When those of them began that occupy a slot, as far as can be told from here: a
+            worker starts the oldest first, as many as it has slots.
+        records: How many records running attempts had read when it last told.
+        told_s: When that was, on the coordinator's clock.
         asked_s: When it was last asked for attempts back; minus infinity: never.
     """
 
@@ -67,12 +72,26 @@ class Worker:
     credit: int = 0
     draining: bool = False
     live: dict[AttemptId, None] = field(default_factory=dict)
+    running: dict[AttemptId, float] = field(default_factory=dict)
+    records: Mapping[AttemptId, int] = field(default_factory=dict)
+    told_s: float = -math.inf
     asked_s: float = -math.inf
 
     @property
     def free_slots(self) -> int:
         """How many slots have nothing to run; negative: how many attempts wait for one."""
         return self.slots - len(self.live)
+
+    @property
+    def place(self) -> str:
+        """Who and where it is, for people."""
+        return f"worker {self.id} on {self.node}"
+
+    def start_oldest(self, now: float) -> None:
+        """Note that attempts have begun for which there are slots now; takes time for each slot."""
+        if len(self.running) < min(self.slots, len(self.live)):
+            for attempt in islice(self.live, self.slots):
+                self.running.setdefault(attempt, now)
 
 
 class WorkerPool:
@@ -178,18 +197,29 @@ class WorkerPool:
         """Return the workers whose lease is over."""
         return [worker.id for worker in self if now - worker.heard > self._lease_s]
 
-    def started(self, worker: Worker, attempt: AttemptId) -> None:
+    def progressed(self, name: WorkerId, records: Mapping[AttemptId, int], now: float) -> None:
+        """Note how many records a worker's attempts have read."""
+        worker = self._workers.get(name)
+        if worker is not None:
+            worker.records, worker.told_s = records, now
+
+    def started(self, worker: Worker, attempt: AttemptId, now: float) -> None:
         """Note that a worker was given an attempt, for one of its credits."""
         worker.credit -= 1
         worker.live[attempt] = None
+        worker.start_oldest(now)
         self.live += 1
 
-    def ended(self, name: WorkerId, attempt: AttemptId) -> None:
-        """Note that an attempt no longer occupies its worker."""
+    def ended(self, name: WorkerId, attempt: AttemptId, now: float) -> float:
+        """Note that an attempt no longer occupies its worker; return for how long it ran."""
         worker = self._workers.get(name)
-        if worker is not None and attempt in worker.live:
-            del worker.live[attempt]
-            self.live -= 1
+        if worker is None or attempt not in worker.live:
+            return 0.0
+        del worker.live[attempt]
+        self.live -= 1
+        began = worker.running.pop(attempt, now)
+        worker.start_oldest(now)
+        return now - began
 
     def asker(self, worker: Worker, stage: str | None) -> Asker:
         """Return *worker*, which is usable and takes *stage*, as one that asks for a task of it."""

@@ -1,7 +1,7 @@
 import json
 
 from disco.cli.plain_messages import plain
-from disco.v1 import common_pb2, coordinator_pb2, job_pb2
+from disco.v1 import common_pb2, coordinator_pb2, job_pb2, jobs_pb2
 
 
 def test_zeros_are_there_and_numbers_are_numbers() -> None:
@@ -30,3 +30,16 @@ def test_all_of_it_is_json() -> None:
     )
 
     assert json.loads(json.dumps(plain(progress)))["failures"][0]["attempt"]["stage"] == 1
+
+
+def test_a_spec_is_what_it_stands_for_and_times_are_texts() -> None:
+    job = jobs_pb2.Job(labels={"team": "a"})
+    job.spec.update({"workers": {"replicas": 2}, "inputs": ["a", 0.5, None, True]})
+    job.created.FromJsonString("2026-01-31T12:00:00Z")
+
+    told = plain(job)
+
+    assert told["spec"] == {"workers": {"replicas": 2}, "inputs": ["a", 0.5, None, True]}
+    assert isinstance(told["spec"]["workers"]["replicas"], int)
+    assert (told["created"], told["started"]) == ("2026-01-31T12:00:00Z", None)
+    assert told["labels"] == {"team": "a"}

@@ -22,6 +22,7 @@ _REASONS: dict[str, tuple[Literal["Normal", "Warning"], str]] = {
     "service-lost": ("Warning", "PartitionServiceLost"),
     "service-back": ("Normal", "PartitionServiceBack"),
     "excluded": ("Warning", "NodeExcluded"),
+    "speculated": ("Normal", "RivalStarted"),
 }
 
 
@@ -50,8 +51,6 @@ def events_of(events: Sequence[coordinator_pb2.JobEvent]) -> Iterator[Announceme
 
 def unheeded(spec: Spec) -> Iterator[str]:
     """Yield what the spec asks for and this version does not do."""
-    if spec.speculation is not None and spec.speculation.enabled:
-        yield "spec.speculation has no effect in this version: slow tasks get no rivals"
     if spec.partition_service.copies > 1:
         yield (
             "spec.partitionService.copies has no effect in this version: each output is kept once,"

@@ -77,6 +77,7 @@ class Calls:
 
     Attributes:
         open: How many go on, by name.
+        closing: The gateway ends.
     """
 
     def __init__(
@@ -87,11 +88,11 @@ class Calls:
         self._callers = Callers(backend, clock)
         self._streams_of: Counter[str] = Counter()
         self._ends: set[asyncio.Timeout] = set()
-        self._closing = False
+        self.closing = False
 
     def close(self) -> None:
         """End every stream, so that its reader goes on at another replica; let nobody in."""
-        self._closing = True
+        self.closing = True
         now = asyncio.get_running_loop().time()
         while self._ends:
             self._ends.pop().reschedule(now)
@@ -150,7 +151,7 @@ class Calls:
     @contextmanager
     def _place(self, method: Method) -> Iterator[None]:
         """Have the call be one of those that go on."""
-        if self._closing:
+        if self.closing:
             raise _ending()
         kind, most = (
             ("streams", self._limits.streams)

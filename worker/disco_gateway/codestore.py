@@ -18,8 +18,8 @@ from contextlib import contextmanager
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
+from disco_engine.core.settings import MIB
 from disco_gateway.errors import OverloadedError, UnavailableError
-from disco_gateway.limits import MIB
 
 _log = logging.getLogger(__name__)
 

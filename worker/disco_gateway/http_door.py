@@ -75,7 +75,7 @@ def application(
         app.router.add_route(route.verb, path, door.handler(route))
     app.router.add_route("POST", UPLOAD_PATH, door.upload)
     app.router.add_get("/openapi.json", _openapi, allow_head=False)
-    app.router.add_get("/healthz", _healthz, allow_head=False)
+    app.router.add_get("/healthz", door.healthz, allow_head=False)
     app.router.add_get("/metrics", door.metrics, allow_head=False)
     app.on_response_prepare.append(_add_headers)
     return app
@@ -119,6 +119,12 @@ class _Door:
                 return _json(await self._service.upload_code(caller, requests))
 
         return await self._answer(request, UPLOAD, body, _Lines(request))
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Tell whether to send calls here."""
+        if self._calls.closing:
+            return web.Response(text="this gateway ends\n", status=503)
+        return web.Response(text="ok\n")
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Tell what is counted."""
@@ -245,7 +251,3 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 async def _openapi(_: web.Request) -> web.Response:
     return web.Response(text=json.dumps(document()), content_type="application/json")
-
-
-async def _healthz(_: web.Request) -> web.Response:
-    return web.Response(text="ok\n")

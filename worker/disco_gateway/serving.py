@@ -11,12 +11,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from disco_engine import rpc
+from disco_engine.core.settings import MIB
 from disco_gateway.backend import Backend
 from disco_gateway.calls import Calls
 from disco_gateway.certificate import Certificate
 from disco_gateway.grpc_door import add_door
 from disco_gateway.http_door import application
-from disco_gateway.limits import MIB, Limits
+from disco_gateway.limits import Limits
 from disco_gateway.methods import SERVICE
 from disco_gateway.metrics import Metrics
 from disco_gateway.service import Service

@@ -8,8 +8,9 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2  # type: ignore[import-untyped]
 
 from disco.v1 import job_pb2, jobs_pb2
+from disco_engine.core.settings import MIB
 from disco_gateway.fake import FakeBackend
-from disco_gateway.limits import MIB, Limits
+from disco_gateway.limits import Limits
 
 from .conftest import ALICE, Gateway, detail, gateway_over, http_of, refused, until
 from .test_grpc_calls import CODE, SHA256, upload

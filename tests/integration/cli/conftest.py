@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -107,6 +108,22 @@ async def server(backend: FakeBackend, shell: Shell) -> AsyncIterator[FakeBacken
         yield backend
 
 
+@pytest.fixture
+async def served(shell: Shell) -> AsyncIterator[Shell]:
+    """Give a shell whose ``disco`` talks to a ``disco serve`` of two workers."""
+    for name in ("CONFIG", "STATE", "CACHE", "DATA"):
+        shell.environment[f"XDG_{name}_HOME"] = str(shell.directory / f".{name.lower()}")
+    serving = await shell.start("serve", "--listen", "127.0.0.1:0", "--no-http", "--workers", "2")
+    assert serving.stderr is not None
+    try:
+        assert b"Serving jobs on 127.0.0.1:" in await serving.stderr.readline()
+        yield shell
+    finally:
+        serving.send_signal(signal.SIGINT)
+        ended = await shell.ended(serving)
+    assert ended.status == 0, ended.err
+
+
 def blocks_of(*records: tuple[object, object]) -> Blocks:
     """Return what a task that wrote these records has left in its partition service."""
     keys, values = [key for key, _ in records], [value for _, value in records]
@@ -130,3 +147,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def is_watched(server: FakeBackend) -> bool:
     return any(verb == "watch" for _, verb, _ in server.asked)
+
+
+async def eventually(ask: Callable[[], Awaitable[Ended]], out: str) -> None:
+    """Ask until the answer is what is hoped for: of what happens there, nothing here is told."""
+    async with asyncio.timeout(60):
+        while (await ask()).out != out:
+            pass

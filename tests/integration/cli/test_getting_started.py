@@ -3,9 +3,8 @@
 import asyncio
 import os
 import re
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,24 +28,14 @@ def commands(text: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def reader(shell: Shell) -> AsyncIterator[Shell]:
-    """Give a reader who has saved the job and started the server, on any free port."""
+def reader(served: Shell) -> Shell:
+    """Give a reader who has saved the job and started the server."""
     (code,) = re.findall(r"^```python\n(.*?)^```", section("The job"), re.M | re.S)
-    shell.write("wordcount.py", code)
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        shell.environment[name] = str(shell.directory / name.lower())
-    shell.environment["PATH"] = os.pathsep.join(
-        [str(Path(sys.executable).parent), shell.environment["PATH"]]
+    served.write("wordcount.py", code)
+    served.environment["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), served.environment["PATH"]]
     )
-    serving = await shell.start("serve", "--listen", "127.0.0.1:0", "--no-http", "--workers", "2")
-    assert serving.stderr is not None
-    try:
-        assert b"Serving jobs on 127.0.0.1:" in await serving.stderr.readline()
-        yield shell
-    finally:
-        serving.send_signal(signal.SIGINT)
-        ended = await shell.ended(serving)
-    assert ended.status == 0, ended.err
+    return served
 
 
 async def typed(reader: Shell, command: str) -> Ended:

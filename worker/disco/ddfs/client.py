@@ -26,7 +26,9 @@ class DDFS(Tagging):
         blobfilter: Callable[[str], Any] = lambda name: True,
         token: str | None = None,
     ) -> Iterator[IO[bytes]]:
-        """Yield an open file for each blob of *tag* itself; what was pushed here has been checked.
+        """Yield an open file for each blob of *tag* itself, until you ask for the next.
+
+        What was pushed here has been checked.
 
         Args:
             tag: The tag.
@@ -38,7 +40,8 @@ class DDFS(Tagging):
         """
         for link in self._get(tag, token).links:
             if not istag(link[0]) and blobfilter(names.blob_name(link[0])):
-                yield self.open(link)
+                with self.open(link) as content:
+                    yield content
 
     def open(self, urls: Sequence[str]) -> IO[bytes]:
         """Return the content of a blob from one of its URLs, in random order.

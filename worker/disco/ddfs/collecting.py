@@ -14,6 +14,7 @@ tagged, until the next one.
 
 import json
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -139,7 +140,8 @@ class Collector:
         state, version = _read_state(self._roots.first)
         reached = self._reached()
         orphans, due = decided(stored, reached, state.orphans, self._clock(), grace_s)
-        if due and not dry:
+        announced = bool(due) and not dry
+        if announced:
             version = self._write(State(orphans=orphans, removing=frozenset(due)), version)
             due -= self._reached()
         for link in sorted(due):
@@ -148,8 +150,9 @@ class Collector:
             if not dry:
                 self._remove(link, there)
         orphans = {link: since for link, since in orphans.items() if link not in due}
-        if not dry and State(orphans=orphans) != state:
-            self._write(State(orphans=orphans), version)
+        left = State(orphans=orphans)
+        if announced or (left != state and not dry):
+            self._write(left, version)
         kept = [size for link, size in stored.items() if link in reached]
         collected.kept, collected.kept_bytes = len(kept), sum(kept)
         collected.waiting = len(orphans)
@@ -184,9 +187,12 @@ class Collector:
 
     def _write(self, state: State, version: str | None) -> str | None:
         store = self._roots.first
-        data = json.dumps(
-            {"orphans": dict(state.orphans), "removing": sorted(state.removing)}
-        ).encode()
+        fields = {
+            "orphans": dict(state.orphans),
+            "removing": sorted(state.removing),
+            "writer": secrets.token_hex(8),  # so that another's list is never taken for ours
+        }
+        data = json.dumps(fields).encode()
         with storing(store.url_of(_STATE)):
             if not store.swap(_STATE, data, version):
                 raise CommError("another collection runs at the same time", store.url, 409)

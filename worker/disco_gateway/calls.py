@@ -72,6 +72,22 @@ def _token(authorization: str | None) -> str:
     return token
 
 
+_STREAMS, _UPLOADS, _CALLS = "streams", "uploads", "calls"
+
+
+def _kind_of(method: Method) -> str:
+    """Return which room a call needs: slow uploads must not take that of quick calls."""
+    if method.gives_stream:
+        return _STREAMS
+    return _UPLOADS if method.takes_stream else _CALLS
+
+
+_ALIKE = {
+    kind: tuple(method.name for method in METHODS if _kind_of(method) == kind)
+    for kind in (_STREAMS, _UPLOADS, _CALLS)
+}
+
+
 class Calls:
     """The calls that go on now, and the room there is for more.
 
@@ -129,7 +145,10 @@ class Calls:
                     raise
                 if limit_s is None:
                     raise _ending() from error
-                raise DeadlineError(limit_s) from error
+                raise DeadlineError(
+                    f"not answered within {limit_s:g} s; what was asked for may have been done:"
+                    " look, or repeat a submission with its request_id"
+                ) from error
             finally:
                 self._ends.discard(end)
 
@@ -153,18 +172,23 @@ class Calls:
         """Have the call be one of those that go on."""
         if self.closing:
             raise _ending()
-        kind, most = (
-            ("streams", self._limits.streams)
-            if method.gives_stream
-            else ("calls", self._limits.calls)
-        )
-        if sum(self.open[m.name] for m in METHODS if m.gives_stream == method.gives_stream) >= most:
-            raise OverloadedError(f"{most} {kind} are open already: try again soon")
+        kind, most = self._room(method)
+        if sum(self.open[name] for name in _ALIKE[kind]) >= most:
+            raise OverloadedError(f"{most} {kind} go on already: try again soon")
         self.open[method.name] += 1
         try:
             yield
         finally:
             self.open[method.name] -= 1
+
+    def _room(self, method: Method) -> tuple[str, int]:
+        """Return what kind of call it is, and how many of them may go on."""
+        kind = _kind_of(method)
+        return kind, {
+            _STREAMS: self._limits.streams,
+            _UPLOADS: self._limits.uploads,
+            _CALLS: self._limits.calls,
+        }[kind]
 
     @contextmanager
     def _share(self, method: Method, caller: Caller | None) -> Iterator[None]:

@@ -121,9 +121,3 @@ class UnavailableError(_LaterError):
 
 class DeadlineError(GatewayError):
     """The call was given up because it took too long; it may have been carried out nevertheless."""
-
-    def __init__(self, waited_s: float) -> None:
-        super().__init__(
-            f"not answered within {waited_s:g} s; what was asked for may have been done: look, or"
-            " repeat a submission with its request_id"
-        )

@@ -10,7 +10,8 @@ class Limits:
     """What bounds the memory and the time of calls.
 
     Attributes:
-        calls: Answered at once that are not streams.
+        calls: Answered at once that are neither streams nor uploads.
+        uploads: Going on at once.
         streams: Open at once.
         streams_per_caller: Of these, of one caller.
         call_s: Seconds a call may take that is no stream.
@@ -26,6 +27,7 @@ class Limits:
     """
 
     calls: int = 256
+    uploads: int = 64
     streams: int = 1_000
     streams_per_caller: int = 500
     call_s: float = 30.0

@@ -92,7 +92,7 @@ def _grpc_server(limits: Limits) -> grpc.aio.Server:
     return rpc.open_server(
         request_bytes=limits.request_bytes,
         reply_bytes=_REPLY_BYTES,
-        most_calls=limits.calls + limits.streams + _ANONYMOUS_CALLS,
+        most_calls=limits.calls + limits.uploads + limits.streams + _ANONYMOUS_CALLS,
     )
 
 

@@ -104,7 +104,9 @@ class Uploads:
             async with asyncio.timeout(self._idle_s):
                 return await anext(requests, None)
         except TimeoutError as error:
-            raise DeadlineError(self._idle_s) from error
+            raise DeadlineError(
+                f"nothing came for {self._idle_s:g} s: send the code again"
+            ) from error
 
 
 def _check(header: jobs_pb2.CodeHeader, max_bytes: int) -> None:

@@ -189,7 +189,7 @@ async def test_more_streams_than_there_is_room_for_are_refused(backend: FakeBack
         third = aiter(watch("token-of-bob"))
         await anext(third)
         status = await refused(watch("token-of-bob"))
-        assert "3 streams are open" in status.message
+        assert "3 streams go on already" in status.message
 
         backend.finish("team", "count")  # all end, and there is room again
         for replies in (first, second, third):

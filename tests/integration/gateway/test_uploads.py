@@ -156,6 +156,20 @@ async def test_uploads_share_their_memory(backend: FakeBackend) -> None:
         await gateway.stub.UploadCode(upload(other), metadata=ALICE)
 
 
+async def test_slow_uploads_take_no_room_from_calls(backend: FakeBackend) -> None:
+    async with gateway_over(backend, limits=Limits(uploads=2)) as gateway:
+        header, *_ = upload()
+        slow = [gateway.stub.UploadCode(metadata=ALICE) for _ in range(2)]
+        for call in slow:
+            await call.write(header)
+        await until(lambda: len(backend.asked) == 2)
+        status = await refused(gateway.stub.UploadCode(upload(chunks=False), metadata=ALICE))
+        assert status.code == code_pb2.RESOURCE_EXHAUSTED
+        await gateway.stub.List(jobs_pb2.ListRequest(), metadata=ALICE)
+        for call in slow:
+            call.cancel()
+
+
 async def test_many_upload_the_same_at_once(gateway: Gateway) -> None:
     replies = await asyncio.gather(
         *(gateway.stub.UploadCode(upload(), metadata=ALICE) for _ in range(5)),

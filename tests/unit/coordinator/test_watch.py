@@ -10,6 +10,9 @@ from disco.v1 import common_pb2, coordinator_pb2
 from disco_engine.core.events import (
     Action,
     Announce,
+    AttemptFinished,
+    AttemptsProgressed,
+    CancelAttempt,
     CancelRequested,
     CreditGranted,
     Event,
@@ -241,6 +244,33 @@ async def test_running_attempts_count_in_the_records_of_their_stage(
         pass
     assert [e.text for e in (await coordinator.watch().read()).events] == ["half way"]
     assert reply.progress.last_event == 1
+
+
+async def test_the_records_of_rivals_count_once_and_those_of_the_loser_no_longer(
+    machine: FakeMachine, coordinator: Coordinator
+) -> None:
+    machine.counts = [StageCounts(name="map", records_in=1_000, rivals=1)]
+    loser = AttemptId(1, 7, 1, 2)
+    cancel = CancelAttempt(worker=WorkerId("second"), id=loser, reason="the other was faster")
+    machine.script = lambda event: [cancel] if isinstance(event, AttemptFinished) else ()
+    await coordinator.start()
+    workers = [coordinator.worker("first"), coordinator.worker("second")]
+    refs = [common_pb2.AttemptRef(stage=1, task=7, epoch=1, attempt=n) for n in (1, 2)]
+    for worker, ref, records in zip(workers, refs, (30, 40), strict=True):
+        await worker.hello()
+        running = [coordinator_pb2.AttemptProgress(attempt=ref, records_in=records)]
+        await worker.say(heartbeat=coordinator_pb2.Heartbeat(running=running))
+    told = await machine.hears(AttemptsProgressed, times=2)
+    assert (told.worker, told.records) == ("second", {loser: 40})
+    watch = coordinator.watch()
+    while (reply := await watch.read()).progress.stages[0].records_in != 1_040:
+        assert reply.progress.stages[0].records_in < 1_070
+    assert reply.progress.stages[0].rivals == 1
+    await workers[0].report(
+        coordinator_pb2.AttemptReport(attempt=refs[0], finished=coordinator_pb2.AttemptResult())
+    )
+    while (reply := await watch.read()).progress.stages[0].records_in != 1_000:
+        pass
 
 
 async def test_watchers_that_never_read_hold_nothing_up(

@@ -112,6 +112,26 @@ def test_every_part_of_a_pod_that_a_cluster_needs_can_be_said(path: Path) -> Non
     assert "spec.workers.env" in manifest.cluster_only
     assert "spec.workers.max" not in manifest.cluster_only
     assert "spec.retries" not in manifest.cluster_only
+    assert "spec.speculation" not in manifest.cluster_only
+
+
+@pytest.mark.parametrize(
+    ("asked", "settings"),
+    [
+        ("{}", {}),
+        ("{enabled: false, multiplier: 3}", {}),
+        ("{enabled: true}", {"speculation_multiplier": 2.0}),
+        (
+            "{enabled: true, quantile: 0, multiplier: 1.5}",
+            {"speculation_multiplier": 1.5, "speculation_quantile": 0.0},
+        ),
+    ],
+)
+def test_slow_tasks_get_rivals_only_if_that_is_asked_for(
+    asked: str, settings: dict[str, float], path: Path
+) -> None:
+    manifest = read(path, f"{HEAD}  speculation: {asked}\n")
+    assert manifest.job.spec.engine_settings() == settings
 
 
 @pytest.mark.parametrize(

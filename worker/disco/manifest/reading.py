@@ -13,7 +13,7 @@ _LOCAL = frozenset(  # fields of spec that a local run acts on
     {
         *("job", "code", "inputs", "params", "partitions", "output", "workers", "retries"),
         *("partitionService", "taskTimeout", "memoryLimit", "sortMemory", "splitSize"),
-        "activeDeadlineSeconds",
+        *("speculation", "activeDeadlineSeconds"),
     }
 )
 _LOCAL_WORKERS = frozenset({"replicas", "min", "max", "slots"})
@@ -60,9 +60,7 @@ def read_manifest(path: Path) -> Manifest:
             tuple(f"{path}:{line}: {message}" for line, message in sorted(problems))
         )
     spec = document.value["spec"]
-    return Manifest(
-        path=path, job=parsed, spec=spec, cluster_only=tuple(cluster_only(spec))
-    )
+    return Manifest(path=path, job=parsed, spec=spec, cluster_only=tuple(cluster_only(spec)))
 
 
 def cluster_only(spec: Mapping[str, Any], *, heeded: frozenset[str] = frozenset()) -> Iterator[str]:

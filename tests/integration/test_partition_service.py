@@ -66,8 +66,10 @@ class Client:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return rpc.credentials_of(self.token)
 
-    async def attach(self, epoch: int = 1) -> list[partition_pb2.AttachReply]:
-        request = partition_pb2.AttachRequest(job_uid=JOB, epoch=epoch)
+    async def attach(
+        self, epoch: int = 1, *, tell_sealed: bool = False
+    ) -> list[partition_pb2.AttachReply]:
+        request = partition_pb2.AttachRequest(job_uid=JOB, epoch=epoch, tell_sealed=tell_sealed)
         return [reply async for reply in self.stub.Attach(request, metadata=self.metadata)]
 
     async def push(self, *outputs: partition_pb2.AttemptBlocks) -> list[tuple[AttemptId, int, str]]:
@@ -454,6 +456,16 @@ async def test_attaching_with_epoch_0_tells_the_state_and_changes_nothing(tmp_pa
         assert reply.state.epoch == 1
         assert not reply.state.HasField("plan")
         assert await client.seal(attempt(0), totals([A])) == SEALED
+
+
+async def test_who_reads_results_learns_what_is_sealed_and_changes_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        await client.write(attempt(0), A)
+        await client.decide(seal(attempt(0), totals([A])))
+        await client.write(attempt(1), B)
+        _, reply = await client.attach(0, tell_sealed=True)
+        assert [wire.sealed_from_wire(found).id for found in reply.sealed] == [attempt(0)]
+        assert await client.seal(attempt(1), totals([B])) == SEALED
 
 
 async def test_the_inventory_says_what_the_seals_said(tmp_path: Path) -> None:

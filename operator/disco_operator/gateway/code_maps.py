@@ -149,8 +149,8 @@ class ConfigMapCodeStore:
         query = {"labelSelector": labels, "limit": "500"}
         reply = await self._call("GET", self._path(), query=query, accept=METADATA_LIST_ONLY)
         _expect_success(reply)
-        items: list[Json] = reply.body["items"]
-        return items
+        items: list[Json] | None = reply.body["items"]
+        return items or []  # an empty list of metadata is null
 
     def _path(self, name: str = "") -> str:
         return path_of(Kind.CONFIGMAP, self._home, name)

@@ -72,7 +72,7 @@ class Jobs:
         reply = await self._call("GET", path_of(Kind.DISCOJOB, namespace or None), query=query)
         where = f"namespace {namespace!r}" if namespace else "all namespaces"
         answer = self._read(reply, f"DiscoJobs in {where}")
-        return JobPage(answer["items"], answer["metadata"].get("continue", ""))
+        return JobPage(answer["items"] or [], answer["metadata"].get("continue", ""))
 
     async def now_and_then(self, key: JobKey) -> AsyncGenerator[Json | None, None]:
         """Yield a DiscoJob as it is, and whenever it changes; None: it is not there (any more).

@@ -83,7 +83,7 @@ async def _inventory(service: str, uid: str, line: Line) -> list[Found]:
         UnavailableError: It does not answer.
     """
     call = partition_pb2_grpc.PartitionStub(line.channel).Attach(
-        partition_pb2.AttachRequest(job_uid=uid), metadata=line.metadata
+        partition_pb2.AttachRequest(job_uid=uid, tell_sealed=True), metadata=line.metadata
     )
     found: list[Found] = []
     last_stage = PLAN_STAGE

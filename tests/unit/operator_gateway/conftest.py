@@ -208,7 +208,7 @@ class ApiServer:
         metadata = {"resourceVersion": str(self.version)}
         if len(items) > after + limit:
             metadata["continue"] = str(after + limit)
-        return {"items": items[after : after + limit], "metadata": metadata}
+        return {"items": items[after : after + limit] or None, "metadata": metadata}
 
     async def _watch(self, request: web.Request, plural: str, namespace: str) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -72,7 +72,10 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
     async def Attach(
         self, request: partition_pb2.AttachRequest, context: _Context
     ) -> AsyncIterator[partition_pb2.AttachReply]:
-        """Make an epoch the newest, tell the state and, unless the epoch is 0, what is sealed."""
+        """Make an epoch the newest, tell the state and, unless the epoch is 0, what is sealed.
+
+        With epoch 0 what is sealed is told if it is asked for.
+        """
         store = self._store
         async with _refusals(context):
             await store.attach(request.job_uid, request.epoch, request.coordinator)
@@ -85,7 +88,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
                     plan=store.plan,
                 )
             )
-            if request.epoch:
+            if request.epoch or request.tell_sealed:
                 for sealed in _portions(store.inventory()):
                     yield partition_pb2.AttachReply(sealed=sealed)
 

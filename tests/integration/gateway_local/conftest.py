@@ -5,7 +5,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +120,9 @@ class Person:
         request = jobs_pb2.DeleteRequest(namespace="default", name=name)
         await self.stub.Delete(request, metadata=self.metadata)
 
-    async def watch(self, name: str, cursor: str = "") -> AsyncIterator[jobs_pb2.WatchJobReply]:
+    async def watch(
+        self, name: str, cursor: str = ""
+    ) -> AsyncGenerator[jobs_pb2.WatchJobReply, None]:
         request = jobs_pb2.WatchJobRequest(namespace="default", name=name, cursor=cursor)
         async for reply in self.stub.Watch(request, metadata=self.metadata):
             yield reply
@@ -224,7 +226,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             return await stack.enter_async_context(served(directory, **settings))
 
         yield start
-    assert processes_below(os.getpid()) == [], "processes were left"
+    assert processes_below(os.getpid()) == {}, "processes were left"
 
 
 @pytest.fixture
@@ -232,8 +234,11 @@ def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "gate")
 
 
+Gates = Iterator[Gate]
+
+
 @pytest.fixture
-def gates(tmp_path: Path) -> Iterator[Gate]:
+def gates(tmp_path: Path) -> Gates:
     """Gates, as many as are needed."""
     return (Gate(tmp_path / f"gate-{number}") for number in range(100))
 
@@ -246,8 +251,8 @@ async def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -
         await asyncio.sleep(0.02)
 
 
-def processes_below(pid: int) -> list[str]:
-    """Return the command lines of all processes that one has started, directly or not."""
+def processes_below(pid: int) -> dict[int, str]:
+    """Return the command lines of all processes that one has started, directly or not, by id."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -257,8 +262,8 @@ def processes_below(pid: int) -> list[str]:
     found = [pid]
     for candidate in found:
         found.extend(child for child, parent in parents.items() if parent == candidate)
-    lines = []
+    lines = {}
     for process in found[1:]:
         with contextlib.suppress(OSError):
-            lines.append(Path(f"/proc/{process}/cmdline").read_text().replace("\0", " "))
+            lines[process] = Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
     return lines

@@ -232,12 +232,10 @@ class LocalBackend:
             )
         heard = since.event
         while not job.deleted:
-            changed = job.changed
-            yield Update(
-                job=job.as_watched(), events=job.events.after(heard), position=job.position
-            )
-            heard = job.position.event
-            if job.over:
+            changed, over, position = job.changed, job.over, job.position
+            yield Update(job=job.as_watched(), events=job.events.after(heard), position=position)
+            heard = position.event
+            if over:  # before that was told: more may have happened since
                 return
             await changed.wait()
         raise JobNotFoundError(namespace, name)

@@ -171,7 +171,7 @@ class Runner:
             elif not job.holds_results:
                 self._runs.pop(run)
                 await run.close()
-            if job.phase != FAILED:  # else it may be retried
+            if job.over and job.phase != FAILED:  # else it may be retried, or waits already
                 self._file(job).unlink(missing_ok=True)
         except Exception:
             log.exception("cannot clean up after a job", extra={"job": job.name})

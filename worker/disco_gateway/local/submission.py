@@ -60,15 +60,16 @@ def order_of(new: NewJob, uid: str, capacity: Capacity) -> tuple[Order, job_pb2.
         InvalidRequestError: It cannot run here, or nobody could ever run it.
     """
     spec = new.spec
-    asked = spec.workers.replicas or spec.workers.max or capacity.workers
-    workers = min(asked, capacity.workers_per_job, capacity.workers)
+    asked = spec.workers.replicas or spec.workers.max
+    most = min(capacity.workers_per_job, capacity.workers)
+    workers = min(asked or most, most)
     slots = spec.workers.slots or capacity.slots
     services = spec.partition_service.replicas
     violations = list(_violations(spec))
     if workers * slots > MOST_SLOTS:
-        most = MOST_SLOTS // workers
+        fitting = MOST_SLOTS // workers
         violations.append(
-            Violation("spec.workers.slots", f"expected at most {most} on this machine")
+            Violation("spec.workers.slots", f"expected at most {fitting} on this machine")
         )
     if services > MOST_SLOTS:
         violations.append(
@@ -149,8 +150,8 @@ def _relative(where: str, url: str) -> Iterator[Violation]:
         )
 
 
-def _warnings(spec: Mapping[str, Any], asked: int, workers: int) -> Iterator[str]:
-    if workers < asked and ("workers" in spec):
+def _warnings(spec: Mapping[str, Any], asked: int | None, workers: int) -> Iterator[str]:
+    if asked is not None and workers < asked:
         yield f"spec.workers asks for {asked}, and a job gets at most {workers} here"
     for field in cluster_only(spec, heeded=_HEEDED):
         if field == "spec.requirements":

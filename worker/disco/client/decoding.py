@@ -1,7 +1,7 @@
-"""From frames to records, without unpickling what somebody else wrote.
+"""From frames to records, without running what somebody else wrote.
 
-A frame says in its header whether its keys or values are pickles. Columns of plain values are only
-marshalled, which builds values and runs nothing.
+A frame says in its header whether its keys or values are pickles, which run code when they are
+read. The others are only marshalled; those of strangers are looked through before.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,8 @@ from typing import Any
 from disco.client import submitted
 from disco.client.errors import LostRecordsError, UntrustedError
 from disco.v1 import jobs_pb2
-from disco_engine.records.blocks import Frame, FrameCorruptError, has_pickles
+from disco_engine.records.blocks import Frame, FrameCorruptError, has_pickles, payload_of
+from disco_engine.records.plain import is_plain
 from disco_engine.records.readers import pairs_of
 
 
@@ -29,13 +30,15 @@ def pairs(blocks: Iterable[jobs_pb2.ResultBlock], job: str, *, trusted: bool) ->
     frames = [Frame(block.frame) for block in blocks]
     if not trusted and any(map(has_pickles, frames)):
         raise UntrustedError(distrust(job))
-    return _checked(frames, job)
+    return _checked(frames, job, trusted=trusted)
 
 
-def _checked(frames: list[Frame], job: str) -> Iterator[Any]:
+def _checked(frames: list[Frame], job: str, *, trusted: bool) -> Iterator[Any]:
     try:
+        if not trusted and not all(is_plain(payload_of(frame)) for frame in frames):
+            raise UntrustedError(f"records of {job} are not what workers write: they are not read")
         yield from pairs_of(frames)
-    except FrameCorruptError as error:
+    except (FrameCorruptError, TypeError, ValueError) as error:
         raise LostRecordsError(f"results of {job}: {error}; read them again") from error
 
 

@@ -185,10 +185,25 @@ def decode_stored(frame: Frame) -> StoredBlock:
         FrameCorruptError: It is not what was written.
         RecordError: The pickle of a key cannot be read.
     """
+    keys, values, counts = marshal.loads(payload_of(frame))
+    _, _, _, flags, records, _, _ = _FIELDS.unpack_from(frame.data)
+    if len(values) != records:
+        raise _corrupt(frame, f"{len(values)} records, not {records}")
+    if flags & _KEYS_PICKLED:
+        keys = list(map(unpickled, keys))
+    return StoredBlock(keys, values, counts, bool(flags & _VALUES_PICKLED))
+
+
+def payload_of(frame: Frame) -> bytes | memoryview:
+    """Return the payload of *frame*, before compression; nothing in it was looked at.
+
+    Raises:
+        FrameCorruptError: It is not what was written.
+    """
     data = frame.data
     if len(data) < HEADER_BYTES:
         raise _corrupt(frame, f"shorter than a header of {HEADER_BYTES} bytes")
-    magic, version, codec, flags, records, raw_bytes, stored_bytes = _FIELDS.unpack_from(data)
+    magic, version, codec, _, _, raw_bytes, stored_bytes = _FIELDS.unpack_from(data)
     if magic != _MAGIC:
         raise _corrupt(frame, f"it begins with {magic!r}, not {_MAGIC!r}")
     if len(data) != HEADER_BYTES + stored_bytes:
@@ -208,12 +223,7 @@ def decode_stored(frame: Frame) -> StoredBlock:
             raise _corrupt(frame, f"it cannot be decompressed: {error}") from error
     if len(payload) != raw_bytes:
         raise _corrupt(frame, f"{len(payload)} bytes of payload, not {raw_bytes}")
-    keys, values, counts = marshal.loads(payload)
-    if len(values) != records:
-        raise _corrupt(frame, f"{len(values)} records, not {records}")
-    if flags & _KEYS_PICKLED:
-        keys = list(map(unpickled, keys))
-    return StoredBlock(keys, values, counts, bool(flags & _VALUES_PICKLED))
+    return payload
 
 
 def _corrupt(frame: Frame, reason: str) -> FrameCorruptError:

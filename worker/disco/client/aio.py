@@ -289,6 +289,8 @@ class AsyncClient:
             async for reply in replies:
                 counted.add(reply)
                 yield reply
+                if is_last(reply):
+                    break
         if not cursor:
             counted.check()
 

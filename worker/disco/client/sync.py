@@ -1,9 +1,11 @@
 """The client for programs without an event loop: ``AsyncClient``, run on a background thread."""
 
 import asyncio
+import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -203,6 +205,7 @@ class _Session:
     """
 
     def __init__(self, connection: Connection, patience_s: float) -> None:
+        self._pid = os.getpid()
         self._loop = background_loop()
         self._client = AsyncClient(connection, patience_s=patience_s)
         self._stop = asyncio.Event()
@@ -235,15 +238,16 @@ class _Session:
 
     def close(self) -> None:
         """End all calls and close the client; doing it again does nothing."""
-        if self._closed or self._loop is not background_loop():  # a fork's parent closes it
+        if self._closed or self._is_forked:  # whose parent closes it
             return
         self._closed = True
         self._loop.start(self._tell_to_stop())
-        if not self._loop.is_here:
-            self._life.exception(_CLOSE_S)
+        if not self._loop.is_here:  # as when memory is collected there
+            with suppress(TimeoutError):  # it may be cut off in the middle of a long look-up
+                self._life.exception(_CLOSE_S)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._closed or self._loop is not background_loop():
+        if self._closed or self._is_forked:
             coroutine.close()
             raise ClientError(
                 "the client is closed"
@@ -256,11 +260,15 @@ class _Session:
             raise ClientError("the client was closed meanwhile") from None
 
     def _end(self, stream: AsyncGenerator[T, None]) -> None:
-        if self._closed or self._loop is not background_loop():
+        if self._closed or self._is_forked:
             return  # it has ended with all calls, or belongs to the parent
         future = self._loop.start(_ended(stream))
-        if not self._loop.is_here:  # as when memory is collected there
+        if not self._loop.is_here:
             future.result(_CLOSE_S)
+
+    @property
+    def _is_forked(self) -> bool:
+        return self._pid != os.getpid()
 
     async def _live(self, opened: "Future[None]") -> None:
         try:

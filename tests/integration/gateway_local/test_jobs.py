@@ -174,6 +174,23 @@ async def test_of_finished_jobs_the_oldest_are_deleted_with_their_results(
     await eventually(lambda: len(processes_below(os.getpid())) == 1)
 
 
+async def test_of_results_the_oldest_go_and_the_job_says_so(serve: Serve, gate: Gate) -> None:
+    server = await serve(keep_results=1)
+    gate.open()
+    for name in ("one", "two"):
+        await server.ann.submit(name, gated(gate))
+        await server.ann.until(name, "SUCCEEDED")
+
+    job = await server.ann.get("one")
+    assert (job.phase, job.results.records) == (SUCCEEDED, 1)
+    assert job.results.lost.startswith("this server keeps those of the newest 1 jobs")
+    with pytest.raises(grpc.aio.AioRpcError, match="the results of default/one are gone") as told:
+        await server.ann.results("one")
+    assert told.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert (await server.ann.results("two"))[1] == 1
+    await eventually(lambda: len(processes_below(os.getpid())) == 1)
+
+
 async def test_a_job_that_takes_too_long_fails_and_says_so(serve: Serve, gate: Gate) -> None:
     server = await serve()
     await server.ann.submit("slow", gated(gate, activeDeadlineSeconds=1))

@@ -60,8 +60,15 @@ Exit status:
 )
 @click.option(
     "--keep-finished", type=NUMBER, default=100, show_default=True,
-    help="Finished jobs that are kept, with their results; older ones are deleted.",
+    help="Finished jobs that are kept; older ones are deleted.",
 )  # fmt: skip
+@click.option(
+    "--keep-results",
+    type=NUMBER,
+    default=20,
+    show_default=True,
+    help="Finished jobs whose results are kept; each takes a process of about 20 MB.",
+)
 @click.option("--users", metavar="FILE", help="Who may come, and with which token.  [only you]")
 @click.option("--tls-cert", metavar="FILE", help="Certificate to show, PEM.")
 @click.option("--tls-key", metavar="FILE", help="The private key to it, PEM.")

@@ -69,6 +69,7 @@ def run_server(flags: Mapping[str, Any]) -> int:
                 policy=Policy(flags["policy"]),
                 max_queued=flags["max_queued"],
                 keep_finished=flags["keep_finished"],
+                keep_results=flags["keep_results"],
             ),
         )
 

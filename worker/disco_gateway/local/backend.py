@@ -5,7 +5,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +55,7 @@ class LocalSettings:
         policy: Who comes first.
         max_queued: Jobs that may wait.
         keep_finished: Jobs that have ended and are kept; older ones are deleted.
+        keep_results: Of these, jobs whose results are kept by processes of theirs.
     """
 
     directory: Path
@@ -62,6 +63,7 @@ class LocalSettings:
     policy: Policy = Policy.FAIR
     max_queued: int = 1_000
     keep_finished: int = 100
+    keep_results: int = 20
 
 
 @asynccontextmanager
@@ -245,6 +247,8 @@ class LocalBackend:
         job = self._job(namespace, name)
         if job.phase != SUCCEEDED or job.progress is None:
             raise NotPossibleError(job.name, f"the job {job.name} has not succeeded")
+        if job.lost:
+            raise NotPossibleError(job.name, f"the results of {job.name} are gone: {job.lost}")
         if not job.holds_results:
             return job.whole(), None
         addresses = {part.service.service_id: part.service.address for part in job.progress.results}
@@ -299,13 +303,24 @@ class LocalBackend:
     # --- how long -----------------------------------------------------------------------------
 
     def _ended(self, _: LocalJob) -> None:
-        """Delete the oldest of the jobs that have ended, if there are too many now."""
+        """Let go of the oldest of the jobs that have ended, if there are too many now."""
         self._finished.set()
         ended = [job for job in self._jobs.values() if job.over]
         ended.sort(key=lambda job: job.finished or now())
-        for job in ended[: max(0, len(ended) - self._settings.keep_finished)]:
+        for job in _all_but(self._settings.keep_finished, ended):
             self._forget(job)
+        holders = [job for job in ended if job.holds_results and not job.deleted]
+        for job in _all_but(self._settings.keep_results, holders):
+            self._runner.drop_results(
+                job,
+                f"this server keeps those of the newest {self._settings.keep_results} jobs"
+                " (--keep-results): run it again, with an output",
+            )
 
     def _forget(self, job: LocalJob) -> None:
         del self._jobs[job.new.namespace, job.new.name]
         self._runner.discard(job)
+
+
+def _all_but(newest: int, jobs: Sequence[LocalJob]) -> Sequence[LocalJob]:
+    return jobs[: max(0, len(jobs) - newest)]

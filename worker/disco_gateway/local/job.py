@@ -57,6 +57,7 @@ class LocalJob:
         run: Its newest run; None: it has not had any.
         stop_reason: Why it is to end; empty: it is not.
         deleted: Nobody may find it any more.
+        lost: Why its results cannot be read although it has succeeded; empty: they can.
         events: What happened, numbered over all its runs.
         changed: Set, and replaced, when there is something new.
     """
@@ -75,6 +76,7 @@ class LocalJob:
     run: Run | None = None
     stop_reason: str = ""
     deleted: bool = False
+    lost: str = ""
     events: RecentEvents = field(default_factory=_events)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -91,7 +93,7 @@ class LocalJob:
     @property
     def holds_results(self) -> bool:
         """Whether the processes of its run have records that somebody may want."""
-        return self.phase == SUCCEEDED and self.new.spec.output is None
+        return self.phase == SUCCEEDED and self.new.spec.output is None and not self.lost
 
     @property
     def expires(self) -> datetime | None:
@@ -233,7 +235,10 @@ class LocalJob:
         for part in self.progress.results:
             total = total.plus(totals_from_wire(part.totals))
         info = jobs_pb2.ResultsInfo(
-            records=total.records, bytes=total.bytes, parts=len(self.progress.results)
+            records=total.records,
+            bytes=total.bytes,
+            parts=len(self.progress.results),
+            lost=self.lost,
         )
         if self.expires is not None:
             info.expires.FromDatetime(self.expires)

@@ -115,6 +115,16 @@ class Runner:
         job.deleted = True
         self.cancel(job, "the job was deleted")
         job.tell()
+        self._clear(job)
+
+    def drop_results(self, job: LocalJob, why: str) -> None:
+        """Let go of what a job has left to be read."""
+        job.lost = why
+        job.tell()
+        self._clear(job)
+
+    def _clear(self, job: LocalJob) -> None:
+        """Remove what is left of a job, unless ``_run`` is about to."""
         if job.run is None or job.run.over:
             self._spawn(self._remove(job, job.run), f"remove {job.name}")
 
@@ -169,7 +179,7 @@ class Runner:
             if job.deleted:
                 await self._remove(job, run)
             elif not job.holds_results:
-                self._runs.pop(run)
+                self._runs.pop(run, None)
                 await run.close()
             if job.over and job.phase != FAILED:  # else it may be retried, or waits already
                 self._file(job).unlink(missing_ok=True)

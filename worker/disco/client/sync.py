@@ -20,6 +20,7 @@ from disco.v1 import coordinator_pb2, jobs_pb2
 T = TypeVar("T")
 
 _CLOSE_S = 5.0
+_LOOK_S = 0.01
 
 
 class Client:
@@ -296,4 +297,6 @@ async def _next(stream: AsyncGenerator[T, None]) -> T:
 
 
 async def _ended(stream: AsyncGenerator[T, None]) -> None:
+    while stream.ag_running:  # who waited for an item was interrupted; it is being cancelled
+        await asyncio.sleep(_LOOK_S)
     await stream.aclose()

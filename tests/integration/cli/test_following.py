@@ -4,6 +4,8 @@ import json
 import re
 import signal
 
+import pytest
+
 from disco.v1 import coordinator_pb2
 from disco_gateway.fake import FakeBackend
 
@@ -179,3 +181,20 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_quietly(
 
     assert await printing.stderr.read() == b""
     assert await printing.wait() == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("command", ["logs", "events"])
+async def test_ctrl_c_ends_what_would_go_on_without_a_traceback(
+    server: FakeBackend, shell: Shell, command: str
+) -> None:
+    server.add("default", "one")
+    server.print("default", "one", "a word\n")
+    server.add_events("default", "one", {"kind": "stage-started", "text": "map"})
+    following = await shell.start(command, "one", "-f")
+    assert following.stdout is not None
+    assert await following.stdout.readline()
+    following.send_signal(signal.SIGINT)
+
+    done = await shell.ended(following)
+
+    assert (done.status, done.err) == (130, "\nInterrupted.\n")

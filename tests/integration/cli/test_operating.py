@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -218,4 +219,18 @@ async def test_completion_without_a_server_completes_nothing_and_says_nothing(sh
     )
 
     done = await shell.disco()
+    assert (done.out.strip(), done.err) == ("", "")
+
+
+async def test_completion_does_not_wait_for_a_server_that_says_nothing(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it listens, and never answers
+        shell.environment.update(
+            DISCO_SERVER=f"disco://127.0.0.1:{silent.getsockname()[1]}",
+            DISCO_TOKEN="x",
+            _DISCO_COMPLETE="bash_complete",
+            COMP_WORDS="disco status co",
+            COMP_CWORD="2",
+        )
+        done = await shell.disco()
+
     assert (done.out.strip(), done.err) == ("", "")

@@ -35,7 +35,8 @@ class CommandError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message."""
-        click.secho(f"Error: {self.message}", file=file, err=file is None, fg="red")
+        colour = False if os.environ.get("NO_COLOR") else None
+        click.secho(f"Error: {self.message}", file=file, err=file is None, fg="red", color=colour)
 
 
 def reader_gone() -> int:

@@ -1,7 +1,9 @@
 """The server that a command talks to: found, opened, and its errors turned into exit statuses."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -17,6 +19,8 @@ from disco.cli.errors import (
 if TYPE_CHECKING:
     from disco.client.errors import ClientError
     from disco.client.sync import Client
+
+_PATIENCE_OF_SHELLS_S = 2.0
 
 
 @contextmanager
@@ -110,9 +114,25 @@ def _complete_jobs(
     from itertools import islice
 
     names: list[str] = []
-    with suppress(CommandError), context, open_server(patience_s=0) as client:
+    late = suppress(CommandError, TimeoutError)
+    with late, _at_once(), context, open_server(patience_s=0) as client:
         names = [job.name for job in islice(client.list(), 500)]
     return [name for name in names if name.startswith(incomplete)]
+
+
+@contextmanager
+def _at_once() -> Iterator[None]:
+    """Raise TimeoutError if the body takes so long that somebody waits for a shell's answer."""
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE_OF_SHELLS_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def job_argument(**more: Any) -> Callable[[Any], Any]:

@@ -20,7 +20,6 @@ from disco.v1 import coordinator_pb2, jobs_pb2
 T = TypeVar("T")
 
 _CLOSE_S = 5.0
-_LOOK_S = 0.01
 
 
 class Client:
@@ -229,13 +228,14 @@ class _Session:
     ) -> Generator[T, None, None]:
         """Yield what a call yields."""
         stream = call(self._client)
+        reading = asyncio.Lock()
         try:
             while True:
-                yield self._run(_next(stream))
+                yield self._run(_next(stream, reading))
         except _Exhausted:
             return
         finally:
-            self._end(stream)
+            self._end(stream, reading)
 
     def close(self) -> None:
         """End all calls and close the client; doing it again does nothing."""
@@ -260,10 +260,10 @@ class _Session:
         except CancelledError:
             raise ClientError("the client was closed meanwhile") from None
 
-    def _end(self, stream: AsyncGenerator[T, None]) -> None:
+    def _end(self, stream: AsyncGenerator[T, None], reading: asyncio.Lock) -> None:
         if self._closed or self._is_forked:
             return  # it has ended with all calls, or belongs to the parent
-        future = self._loop.start(_ended(stream))
+        future = self._loop.start(_ended(stream, reading))
         if not self._loop.is_here:
             future.result(_CLOSE_S)
 
@@ -289,14 +289,14 @@ class _Exhausted(Exception):
     """Nothing follows; StopAsyncIteration cannot pass through a future."""
 
 
-async def _next(stream: AsyncGenerator[T, None]) -> T:
-    try:
-        return await anext(stream)
-    except StopAsyncIteration:
-        raise _Exhausted from None
+async def _next(stream: AsyncGenerator[T, None], reading: asyncio.Lock) -> T:
+    async with reading:
+        try:
+            return await anext(stream)
+        except StopAsyncIteration:
+            raise _Exhausted from None
 
 
-async def _ended(stream: AsyncGenerator[T, None]) -> None:
-    while stream.ag_running:  # who waited for an item was interrupted; it is being cancelled
-        await asyncio.sleep(_LOOK_S)
-    await stream.aclose()
+async def _ended(stream: AsyncGenerator[T, None], reading: asyncio.Lock) -> None:
+    async with reading:  # who was interrupted waiting for an item is still being cancelled
+        await stream.aclose()

@@ -170,6 +170,27 @@ def test_ctrl_c_interrupts_a_call_and_the_client_goes_on(elsewhere: Elsewhere) -
     assert (process.returncode, out, told) == (0, b"words\n", b"")
 
 
+def test_ctrl_c_interrupts_an_iterator_that_waits(elsewhere: Elsewhere) -> None:
+    """Closing the iterator raised RuntimeError over the interruption: it was still being read."""
+    elsewhere.do(elsewhere.backend.add, "default", "words")
+    program = _script(
+        elsewhere,
+        """
+        try:
+            for reply in client.watch("words"):
+                print(reply.job.name, flush=True)
+        except KeyboardInterrupt:
+            print(client.get("words").name)
+        """,
+    )
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"words\n"
+        process.send_signal(2)
+        out, told = process.communicate(timeout=60)
+    assert (process.returncode, out, told) == (0, b"words\n", b"")
+
+
 def _asked_to_watch(elsewhere: Elsewhere) -> bool:
     return any(verb == "watch" for _, verb, _ in elsewhere.backend.asked)
 

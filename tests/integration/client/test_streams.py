@@ -108,6 +108,25 @@ async def test_a_watch_takes_a_cursor(client: AsyncClient, backend: FakeBackend)
     ]
 
 
+async def test_streams_are_taken_up_at_another_address_with_their_cursors(
+    client: AsyncClient, backend: FakeBackend, partition: FakePartition
+) -> None:
+    backend.add("default", "words")
+    backend.print("default", "words", "old")
+    watched = (await anext(client.watch("words"))).cursor
+    first = await anext(client.results("done"))
+    other = Replicas(backend)
+    await other.start()
+    async with AsyncClient(other.connection()) as elsewhere:
+        backend.finish("default", "words", message="new")
+        events = await _rest(elsewhere.watch("words", cursor=watched))
+        assert [event.text for event in events] == ["new"]
+        rest = [reply async for reply in elsewhere.results("done", cursor=first.cursor)]
+    blocks = [block for reply in (first, *rest) for block in reply.blocks]
+    assert [block.frame for block in blocks] == [frame for part in PARTS for _, frame in part]
+    await other.stop()
+
+
 async def test_the_last_events_of_a_job_are_told_however_many(
     client: AsyncClient, backend: FakeBackend
 ) -> None:

@@ -61,6 +61,17 @@ def test_the_file_is_its_owner_s_alone(home: Path) -> None:
     assert [path.name for path in home.iterdir()] == ["config.yaml"]
 
 
+def test_a_file_with_a_token_that_others_can_read_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    save(both())
+    load()
+    assert caplog.records == []
+    config_path().chmod(0o640)
+    load()
+    assert ["chmod 600" in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_a_link_to_the_file_stays_a_link(home: Path, tmp_path: Path) -> None:
     home.mkdir()
     real = tmp_path / "elsewhere.yaml"

@@ -186,4 +186,4 @@ def test_a_token_file_that_others_can_read_is_warned_of(
     file.chmod(0o644)
     warn_if_open(file)
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"others can read the token file {file}: ")
+    assert record.getMessage().startswith(f"others can read {file}, which holds a token")

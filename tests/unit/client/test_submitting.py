@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from disco import Job
+from disco import Job, travelled
 from disco.client.errors import CannotTravelError
 from disco.client.submission import Submission
 from disco.client.submitting import Reference, fitted, prefix_of, submission_of
@@ -167,7 +167,10 @@ def test_other_arguments_are_pickled(place: Path, jobargs: dict[str, Any]) -> No
     assert "(the job itself)" in [name for name, _ in submission.travels]
 
 
-def test_params_are_over_the_job_s_own_when_they_are_pickled(place: Path) -> None:
+def test_params_are_over_the_job_s_own_when_they_are_pickled(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(travelled, "_originals", {})  # which loading it adds to
     submission = packed(place, {"map_init": print}, over={"params": {"least": 5}})
     program: Any = load(code_of(submission).payload)
     assert vars(program._params.copy()) == {"least": 5, "most": 9}

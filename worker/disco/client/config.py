@@ -22,6 +22,7 @@ from typing import Any
 
 import platformdirs
 
+from disco.client.credentials import warn_if_open
 from disco.client.errors import SettingsError
 
 CONFIG_VARIABLE = "DISCO_CONFIG"
@@ -108,6 +109,8 @@ def load(path: Path | None = None) -> Config:
     if mistakes:
         lines = "\n".join(f"{place}:{line}: {text}" for line, text in sorted(mistakes))
         raise SettingsError(lines)
+    if any(context.token for context in config.contexts.values()):
+        warn_if_open(place)
     return config
 
 

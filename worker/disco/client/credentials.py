@@ -38,11 +38,13 @@ def token_in(path: Path) -> str:
 
 
 def warn_if_open(path: Path) -> None:
-    """Log a warning if others than its owner can read a token's file."""
+    """Log a warning if others than its owner can read a file with a token."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return  # reading it will tell
     if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
         # In the sentence: programs that set up no logging print nothing else.
-        log.warning("others can read the token file %s: take that from them (chmod 600)", path)
+        log.warning(
+            "others can read %s, which holds a token: take that from them (chmod 600)", path
+        )

@@ -124,6 +124,7 @@ class Call:
         self._status: tuple[grpc.StatusCode, str] | None = None
         self._cancelled = False
         self._in_flight = 0  # messages that the server has not taken
+        self._blocked = 0  # writers that wait for that
         self._changed = asyncio.Event()
 
     # --- the client's end ---------------------------------------------------------------------
@@ -248,8 +249,12 @@ class Call:
         """Send a message, when there is room for it."""
         if self._status is not None:
             raise asyncio.InvalidStateError("RPC already finished.")
-        while self._in_flight >= self.channel.network.window and self._status is None:
-            await self._changed.wait()
+        self._blocked += 1
+        try:
+            while self._in_flight >= self.channel.network.window and self._status is None:
+                await self._changed.wait()
+        finally:
+            self._blocked -= 1
         if self._status is not None:
             raise self._error()
         self._post(message)
@@ -267,7 +272,8 @@ class Call:
             self._status is None
             and end is not None
             and not end.over
-            and not (self._inbox or end.inbox or self._in_flight or end.in_flight)
+            and not (self._inbox or self._in_flight or self._blocked)
+            and not (end.inbox or end.in_flight or end.blocked)
         )
 
     # --- from the server's end ----------------------------------------------------------------

@@ -43,6 +43,13 @@ def kill(simulation: "Simulation", end: float) -> None:
         simulation.kill(process)
 
 
+def kill_worker(simulation: "Simulation", end: float) -> None:
+    """Kill a worker, for longer than its lease or not."""
+    process = _any(simulation, *simulation.workers)
+    if process is not None:
+        simulation.kill(process, restart_s=end - simulation.world.now)
+
+
 def kill_coordinator(simulation: "Simulation", end: float) -> None:
     """Kill the coordinator."""
     process = _any(simulation, "coordinator")
@@ -217,10 +224,11 @@ def spoil_code(simulation: "Simulation", end: float) -> None:
 
 _FAULTS: dict[Fault, float] = {
     kill: 3,
+    kill_worker: 2,
     kill_coordinator: 2,
     kill_service: 2,
     kill_at_the_disk: 4,
-    lose_volume: 1,
+    lose_volume: 2,
     lose_power: 1,
     settle: 1,
     corrupt: 2,

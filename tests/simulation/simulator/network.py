@@ -90,6 +90,11 @@ class Conversation(Protocol):
 
     last_sent: dict[Side, float]
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing is on its way, in either direction."""
+        ...
+
     def broke(self, side: Side) -> None:
         """Take note that the connection is gone, at one of its ends."""
 

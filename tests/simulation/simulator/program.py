@@ -81,7 +81,7 @@ def job_of(random: Random) -> Job:
         for index in range(inputs)
     }
     later = random.choices(
-        list(Grouping), weights=[2, 5, 2, 2, 2], k=random.choices((1, 2, 3), (5, 4, 1))[0]
+        list(Grouping), weights=[2, 4, 3, 3, 2], k=random.choices((1, 2, 3), (5, 4, 1))[0]
     )
     first = random.choices(list(Grouping), weights=[12, 1, 1, 1, 1])[0]
     if random.random() < 0.6:

@@ -83,6 +83,7 @@ class ServerEnd:
     def __init__(self, call: Caller, connection: Connection, server: Server) -> None:
         self.inbox: deque[bytes] = deque()
         self.in_flight = 0  # messages that the client has not taken
+        self.blocked = 0  # writers that wait for that
         self.over = False
         self._call = call
         self._connection = connection
@@ -193,8 +194,12 @@ class ServerEnd:
 
     async def write(self, message: Any) -> None:
         """Send a message, when there is room for it."""
-        while self.in_flight >= self._server.network.window and not self._broken:
-            await self._changed.wait()
+        self.blocked += 1
+        try:
+            while self.in_flight >= self._server.network.window and not self._broken:
+                await self._changed.wait()
+        finally:
+            self.blocked -= 1
         if self._broken:
             raise grpc.aio.UsageError("RPC already finished.")
         self._post(message)

@@ -70,6 +70,7 @@ class Simulation:
         self.succeeded = self.calm = self.done = False
         self.watch = Watch(self)
         self._misbehaviour: Counter[str] = Counter()
+        self._faulty = False
         self.world.after_step = self.watch.after_step
         self.world.on_exit = self._exited
 
@@ -207,9 +208,42 @@ class Simulation:
         """Let the user's code fail a few times."""
         self._misbehaviour[kind] += times
 
-    def about_to_commit(self, files: list[str]) -> None:
-        """Hear that a commit begins."""
-        self.world.tell(f"a worker commits {len(files)} files")
+    def about_to_commit(self, worker: Process, files: int) -> None:
+        """Hear that a commit begins: a good moment to die."""
+        self.world.tell(f"{worker} commits {files} files")
+        if self.ill and worker.mount is not None and self.world.chance(0.3):
+            worker.mount.touches_left = self.random.randint(1, 2 * files + 4)
+
+    def seal_is_on_its_way(self, service: str) -> None:
+        """Hear that an attempt is to be sealed: a good moment to forget its blocks."""
+        if self.ill and self.world.chance(0.01):
+            self._kill_service_for_a_moment(service, within_s=0.001)
+
+    def stage_has_finished(self) -> None:
+        """Hear that all of a stage is sealed, though hardly on disk: a good moment to die."""
+        if self.ill and self.world.chance(0.2):
+            self._kill_service_for_a_moment(self.random.choice(self.services))
+
+    def has_succeeded(self) -> None:
+        """Hear that the job has succeeded: whoever dies now must not take the result with him."""
+        self.succeeded = True
+        if self.world.chance(0.5):
+            for name in self.services:
+                self._kill_service_for_a_moment(name)
+
+    @property
+    def ill(self) -> bool:
+        """Things may go wrong."""
+        return self._faulty and not self.calm
+
+    def _kill_service_for_a_moment(self, name: str, within_s: float = 0.2) -> None:
+        process = self.roles.get(name)
+        if process is not None:
+            restart_s = self.random.uniform(0.02, 0.5)
+            self.world.after(
+                self.random.uniform(0, within_s),
+                partial(self.kill, process, "is killed", restart_s=restart_s),
+            )
 
     # --- the whole ----------------------------------------------------------------------------
 
@@ -220,6 +254,7 @@ class Simulation:
             Violation: Something that must never be, is.
         """
         plan = faults.plan_of(self)
+        self._faulty = bool(plan)
         self.world.tell(_described(self))
         for name in [*self.services, "coordinator", *self.workers, "client"]:
             self.world.after(self.random.uniform(0, 0.5), partial(self.start, name))

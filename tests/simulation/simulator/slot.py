@@ -203,7 +203,7 @@ class SimulatedSlot:
                 result.plan.CopyFrom(plan_to_wire(simulation.job.plan))
             case "commit":
                 await self._work_for(0.01, 0.1)
-                simulation.about_to_commit(list(task.commit.output_files))
+                simulation.about_to_commit(self._worker, len(task.commit.output_files))
                 outputs.commit(
                     spec.output.url, spec.output.format, spec.uid, task.commit.output_files
                 )

@@ -64,7 +64,8 @@ def _touch(what: str) -> None:
         mount.touch(what)
 
 
-def _output_directory(url: str) -> Directory:
+def output_directory(url: str) -> Directory:
+    """Return the directory that *url* names, where a writer may die."""
     return _OutputDirectory(url)
 
 
@@ -72,6 +73,12 @@ class _WorkersToLookAt(Workers):
     def __init__(self) -> None:
         super().__init__()
         running_process().inside.members = self
+
+
+class _ServicesToLookAt(services.Services):
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        running_process().inside.services = self
 
 
 @contextmanager
@@ -111,6 +118,7 @@ def in_simulation(simulation: "Simulation") -> Iterator[None]:
         (job_run, "aio_server", server),
         (job_run, "listen", listen),
         (job_run, "Workers", _WorkersToLookAt),
+        (job_run, "Services", _ServicesToLookAt),
         (services, "uuid4", lambda: SimpleNamespace(hex=ids.randbytes(16).hex())),
         (stage, "AppendFile", SimulatedFile),
         (journal, "AppendFile", SimulatedFile),
@@ -119,8 +127,8 @@ def in_simulation(simulation: "Simulation") -> Iterator[None]:
         (slots, "SlotProcess", SlotStarter(simulation)),
         (slots, "shutil", NowhereTrees),
         (parent, "shutil", NowhereTrees),
-        (committing, "directory_of", _output_directory),
-        (files, "directory_of", _output_directory),
+        (committing, "directory_of", output_directory),
+        (files, "directory_of", output_directory),
     ]
     with replaced(changes):
         yield

@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from disco_engine.coordinator.errors import CoordinatorError
+from disco_engine.coordinator.link import LinkState
 from disco_engine.core.events import (
     Action,
     Announce,
@@ -10,15 +12,19 @@ from disco_engine.core.events import (
     Event,
     FinishJob,
     Outcome,
+    Seal,
     ServiceAttached,
     ServiceLost,
 )
 from disco_engine.core.job import JobMachine
 from disco_engine.core.ledger import AttemptState
-from disco_engine.core.model import AttemptId, Label, Totals
+from disco_engine.core.model import AttemptId, Label, Totals, WorkerId
 from disco_engine.core.task import IllegalTransition, TaskState
 from disco_engine.partition.store import Store
 from disco_engine.wire import attempt_from_wire, labels_from_wire
+from disco_engine.worker.link import CoordinatorError as LinkError
+from disco_engine.worker.parent import Worker
+from simulator.network import Side
 from simulator.world import Process
 
 if TYPE_CHECKING:
@@ -27,6 +33,20 @@ if TYPE_CHECKING:
 _TOLD = frozenset(
     {"worker-lost", "service-lost", "task-failed", "stage-finished", "excluded", "job-finished"}
 )
+
+
+_ENDS = (
+    CoordinatorError,  # it was replaced, or no service answered
+    LinkError,  # a worker has no coordinator
+    OSError,  # the disk is full
+)
+"""What may end a process; it is started again, and a later one has more luck."""
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for one in error.exceptions for leaf in _leaves(one)]
+    return [error]
 
 
 class WatchedMachine(JobMachine):
@@ -60,6 +80,8 @@ class Watch:
         self._inputs: dict[object, dict[tuple[int, int, Label], AttemptId]] = {}
         self._written: dict[AttemptId, dict[Label, Totals]] = {}
         self._mixed: dict[AttemptId, str] = {}
+        self._epochs: dict[Process, int] = {}
+        self._news = False  # a machine has decided something since its seals were looked at
 
     def fail(self, text: str, cause: BaseException | None = None) -> None:
         """Say what must never be."""
@@ -80,15 +102,20 @@ class Watch:
             self._given_up.difference_update((event.service, one.id) for one in event.sealed)
         for action in actions:
             match action:
+                case Seal():
+                    self._simulation.seal_is_on_its_way(action.service)
                 case Drop():
                     self._given_up.add((action.service, action.id))
                 case Announce() if action.kind in _TOLD:
                     self._world.tell(f"{process}: {action.kind}: {action.text}")
                 case FinishJob():
-                    self._world.tell(f"{process}: the job has {action.outcome} {action.message}")
-                    self._simulation.succeeded |= action.outcome is Outcome.SUCCEEDED
+                    if action.outcome is Outcome.SUCCEEDED and not self._simulation.succeeded:
+                        self._simulation.has_succeeded()
                 case _:
                     pass
+            if isinstance(action, Announce) and action.kind == "stage-finished":
+                self._simulation.stage_has_finished()
+        self._news = True
         try:
             check_tasks(machine)
         except AssertionError as error:
@@ -96,6 +123,37 @@ class Watch:
 
     def ended(self, process: Process, error: BaseException | None) -> None:
         """Look at how a process ended by itself."""
+        causes = _leaves(error) if error is not None else []
+        bugs = [cause for cause in causes if not isinstance(cause, _ENDS)]
+        if bugs:
+            self.fail(f"{process} has a bug: {bugs[0]!r}", bugs[0])
+
+    def _look_at_seals(self, process: Process, machine: JobMachine) -> None:
+        """Look whether readers would find one sealed attempt per task: the one that counts.
+
+        That must be so at every service with which the coordinator has nothing to settle.
+        """
+        run, services = machine._run, process.inside.services
+        if services is None or run.plan is None or machine.outcome is not None:
+            return
+        for name, link in services._links.items():
+            holder = self._simulation.roles.get(name)
+            store = holder.inside.store if holder is not None and holder.alive else None
+            unsettled = link._orders or link._in_flight or link._attach_wanted
+            if store is None or unsettled or link._talking.locked():
+                continue
+            if (link.state, link._incarnation) != (LinkState.ATTACHED, store.incarnation):
+                continue
+            if store.ledger.epoch != run.epoch:
+                continue
+            for attempt in store.ledger.sealed_attempts():
+                stage = run.stages[attempt.stage]
+                if not stage.planned:
+                    continue
+                known = attempt.task < len(stage.tasks)
+                output = stage.tasks[attempt.task].output if known else None
+                if output is None or not output.is_at(attempt, name):
+                    self.fail(f"{attempt} is sealed on {name}, but {process} counts on {output}")
 
     # --- partition services -------------------------------------------------------------------
 
@@ -103,6 +161,11 @@ class Watch:
         """Look at a process after each of its steps."""
         if process.inside.store is not None:
             self._look_at_store(process, process.inside.store)
+        elif process.inside.worker is not None:
+            self._look_at_worker(process, process.inside.worker)
+        elif process.inside.machine is not None and self._news:
+            self._news = False
+            self._look_at_seals(process, process.inside.machine)
 
     def recovered(self, process: Process, store: Store) -> None:
         """Note what a service has found on its disk."""
@@ -112,6 +175,10 @@ class Watch:
             self.fail(f"{process} has recovered {min(lost)} as sealed, which it never was")
 
     def _look_at_store(self, process: Process, store: Store) -> None:
+        epoch = store.ledger.epoch
+        if self._epochs.setdefault(process, epoch) > epoch:
+            self.fail(f"{process} has gone back from epoch {self._epochs[process]} to {epoch}")
+        self._epochs[process] = epoch
         before = self._sealed[process.name]
         now = {a for a, state in store.ledger._states.items() if state is AttemptState.SEALED}
         if now != before:
@@ -134,6 +201,8 @@ class Watch:
             )
 
     def _look_at_seal(self, process: Process, store: Store, attempt: AttemptId) -> None:
+        if attempt.epoch != store.ledger.epoch:
+            self.fail(f"{process} has sealed {attempt}, but its epoch is {store.ledger.epoch}")
         if attempt in self._mixed:
             self.fail(f"{process} has sealed {attempt}, which {self._mixed[attempt]}")
         for message in store.journal.sealed():
@@ -155,6 +224,45 @@ class Watch:
                     and held.ledger.epoch == attempt.epoch
                 ):
                     self.fail(f"{process} has sealed {attempt} beside {other} on {name}")
+
+    # --- workers ------------------------------------------------------------------------------
+
+    def _look_at_worker(self, process: Process, worker: Worker) -> None:
+        """Compare what a worker has with what the coordinator believes, when both must agree.
+
+        That is when they are connected and nothing is on its way between them.
+        """
+        coordinator = self._simulation.roles.get("coordinator")
+        if coordinator is None or not coordinator.alive or not self._is_quiet(coordinator, process):
+            return
+        machine, members = coordinator.inside.machine, coordinator.inside.members
+        if machine is None or members is None or machine.outcome is not None:
+            return
+        name = WorkerId(process.name)
+        believed = machine._run.workers.get(name)
+        session = members.session_of(name)
+        work, link = worker._work, worker._link
+        said = session is not None and not (
+            session._queue or session._confirmed or session.closed.is_set()
+        )
+        if believed is None or not said or not link.connected or work.reports.unsent:
+            return
+        if set(believed.live) != set(work._attempts):
+            self.fail(
+                f"{coordinator} believes that {process} has {sorted(believed.live)}, but it has"
+                f" {sorted(work._attempts)}"
+            )
+        if not believed.draining and believed.credit != work._credit:
+            self.fail(
+                f"{coordinator} may give {process} {believed.credit} tasks, but it has granted"
+                f" {work._credit}"
+            )
+
+    def _is_quiet(self, coordinator: Process, worker: Process) -> bool:
+        for connection in self._simulation.network.connections:
+            if connection.ends == {Side.CLIENT: worker, Side.SERVER: coordinator}:
+                return all(call.quiet for call in connection.calls.values())
+        return False
 
     # --- readers ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from disco_engine.coordinator.services import Services
 from disco_engine.coordinator.workers import Workers
 from disco_engine.core.job import JobMachine
 from disco_engine.partition.store import Store
@@ -27,6 +28,7 @@ class Inside:
     worker: Worker | None = None
     machine: JobMachine | None = None
     members: Workers | None = None
+    services: Services | None = None
 
 
 class Violation(Exception):

@@ -1,0 +1,23 @@
+"""Does the simulator see what it is there to see? Bugs are planted, and it must find each."""
+
+from itertools import count, islice
+from pathlib import Path
+
+import pytest
+from simulator.mutations import MUTATIONS, Mutation
+from simulator.seeds import Told, run_seed
+from simulator.simulation import Simulation
+from simulator.standins import replaced
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_planted_bug_is_found(mutation: Mutation, tmp_path: Path) -> None:
+    fit = (seed for seed in count() if mutation.needs(Simulation(seed, tmp_path)))
+    with replaced(list(mutation.changes)):
+        for seed in islice(fit, mutation.seeds):
+            try:
+                run_seed(seed)
+            except Told:
+                return
+    pytest.fail(f"{mutation.seeds} seeds do not notice: {mutation.name}")

@@ -265,7 +265,8 @@ class _Session:
             return  # it has ended with all calls, or belongs to the parent
         future = self._loop.start(_ended(stream, reading))
         if not self._loop.is_here:
-            future.result(_CLOSE_S)
+            with suppress(TimeoutError):  # it ends all the same, with the client at the latest
+                future.result(_CLOSE_S)
 
     @property
     def _is_forked(self) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ from disco_gateway.serving import Served, split_address
 
 _USUAL_PORT = 7070
 _CONTEXT = "serve"
+_ALL = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+"""Addresses that stand for all of this machine's, and how it reaches itself then."""
 
 
 class ServeError(Exception):
@@ -62,7 +65,7 @@ def run_server(flags: Mapping[str, Any]) -> int:
             http_address="" if flags["no_http"] else _address(flags["http"], "--http", tls),
             tls=tls,
             users=users,
-            code_url=flags["code_dir"] or str(directory.sub("code")),
+            code_url=str(_code_dir(flags["code_dir"]) or directory.sub("code")),
             jobs=LocalSettings(
                 directory=directory.sub("jobs"),
                 capacity=_capacity(flags),
@@ -120,6 +123,18 @@ def _address(text: str, flag: str, tls: Certificate | None) -> str:
     return text
 
 
+def _code_dir(text: str | None) -> Path | None:
+    """Return the directory that was asked for, made private if it is made; None: none was."""
+    if text is None:
+        return None
+    path = Path(text).absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServeError(f"--code-dir {text}: {error.strerror}") from error
+    return path
+
+
 def _capacity(flags: Mapping[str, Any]) -> Capacity:
     workers = flags["workers"] or cores()
     return Capacity(
@@ -172,7 +187,7 @@ def _way_in(token: str, settings: ServerSettings, served: Served) -> Iterator[st
 
 def _reachable(host: str) -> str:
     """Return how this machine's own user calls an address of it."""
-    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    return _ALL.get(host, host)
 
 
 def _write_private(place: Path, token: str) -> None:
@@ -193,7 +208,8 @@ def _welcome(settings: ServerSettings, served: Served, way: str) -> None:
         where += f" (HTTP: {scheme}://{http_host}:{served.http_port})"
     workers = f"{capacity.workers} worker{'s' * (capacity.workers != 1)}"
     if way.startswith("--token-file"):
-        way = f"--server disco://{host}:{served.grpc_port} {way}"
+        name = socket.gethostname() if host in _ALL else host
+        way = f"--server disco://{name}:{served.grpc_port} {way}"
     _say(f"Serving jobs on {where}, with {workers}, {settings.jobs.policy}. Ctrl-C ends it.")
     _say(f"Next: disco {way} submit --follow wordcount.py book.txt")
 

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
+from disco_engine.partition.budget import ByteBudget
 from disco_gateway.backend import Backend, Caller
 from disco_gateway.errors import (
     DeadlineError,
+    InvalidRequestError,
     OverloadedError,
     UnauthenticatedError,
     UnavailableError,
@@ -72,6 +74,11 @@ def _token(authorization: str | None) -> str:
     return token
 
 
+_MAY_BE_LARGE = "Submit"
+"""The one call whose request may be large: no other has a field that is long and makes sense."""
+
+_SMALL_BYTES = 64 * 1024
+
 _STREAMS, _UPLOADS, _CALLS = "streams", "uploads", "calls"
 
 
@@ -103,6 +110,7 @@ class Calls:
         self._limits = limits
         self._callers = Callers(backend, clock)
         self._streams_of: Counter[str] = Counter()
+        self._memory = ByteBudget(limits.request_memory_bytes)
         self._ends: set[asyncio.Timeout] = set()
         self.closing = False
 
@@ -166,6 +174,31 @@ class Calls:
             return await self._callers.of(authorization) if authorization else None
         except UnauthenticatedError:
             return None
+
+    def most_bytes(self, method: Method) -> int:
+        """Return how large a request may be."""
+        return self._limits.request_bytes if method.name == _MAY_BE_LARGE else _SMALL_BYTES
+
+    @asynccontextmanager
+    async def holding(self, method: Method, size: int) -> AsyncIterator[None]:
+        """Keep the memory that a request of *size* bytes takes, while the block deals with it.
+
+        Raises:
+            InvalidRequestError: It is too large.
+        """
+        most = self.most_bytes(method)
+        if size > most:
+            raise InvalidRequestError.of(
+                "body", f"is too large: expected at most {most} bytes, found {size}"
+            )
+        if size <= _SMALL_BYTES:
+            yield
+            return
+        await self._memory.take(size)
+        try:
+            yield
+        finally:
+            self._memory.give(size)
 
     @contextmanager
     def _place(self, method: Method) -> Iterator[None]:

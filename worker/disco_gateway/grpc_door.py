@@ -44,8 +44,9 @@ class _Door:
 
         async def unary(data: bytes, context: _Context) -> Message | None:
             async def body(caller: Caller | None) -> Message | None:
-                reply: Message = await does(caller, _parsed(method, data))
-                return reply
+                async with self._calls.holding(method, len(data)):
+                    reply: Message = await does(caller, _parsed(method, data))
+                    return reply
 
             return await self._answer(method, context, body)
 
@@ -59,7 +60,10 @@ class _Door:
 
         async def stream(data: bytes, context: _Context) -> None:
             async def body(caller: Caller | None) -> None:
-                async with aclosing(does(caller, _parsed(method, data))) as replies:
+                async with (
+                    self._calls.holding(method, len(data)),
+                    aclosing(does(caller, _parsed(method, data))) as replies,
+                ):
                     async for reply in replies:
                         await context.write(reply)
 

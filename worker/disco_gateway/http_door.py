@@ -6,8 +6,8 @@ Streams are lines of JSON. An error before the first line is the answer; later, 
 
 import json
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 from aiohttp import web
 from google.protobuf.message import Message
@@ -18,7 +18,6 @@ from disco_gateway.answers import retry_after_s, status_of
 from disco_gateway.backend import Caller
 from disco_gateway.calls import Calls
 from disco_gateway.errors import InvalidRequestError
-from disco_gateway.limits import Limits
 from disco_gateway.methods import Method
 from disco_gateway.metrics import CONTENT_TYPE, Metrics
 from disco_gateway.openapi import document
@@ -63,11 +62,9 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Body = Callable[[Caller | None], Awaitable[web.StreamResponse]]
 
 
-def application(
-    service: Service, calls: Calls, metrics: Metrics, limits: Limits
-) -> web.Application:
+def application(service: Service, calls: Calls, metrics: Metrics) -> web.Application:
     """Return what answers HTTP requests."""
-    app = web.Application(client_max_size=limits.request_bytes, middlewares=[_errors_as_json])
+    app = web.Application(middlewares=[_errors_as_json])
     door = _Door(service, calls, metrics)
     for route in ROUTES:
         # A ":" in the last part of a path is before the name of an action, and never in a value.
@@ -93,7 +90,8 @@ class _Door:
 
         async def unary(request: web.Request) -> web.StreamResponse:
             async def body(caller: Caller | None) -> web.StreamResponse:
-                return _json(await does(caller, await _message(route, request)))
+                async with self._request(route, request) as message:
+                    return _json(await does(caller, message))
 
             return await self._answer(request, route.method, body, _Lines(request))
 
@@ -101,7 +99,10 @@ class _Door:
             lines = _Lines(request)
 
             async def body(caller: Caller | None) -> web.StreamResponse:
-                async with aclosing(does(caller, await _message(route, request))) as replies:
+                async with (
+                    self._request(route, request) as message,
+                    aclosing(does(caller, message)) as replies,
+                ):
                     async for reply in replies:
                         await lines.add(to_json(reply))
                 return await lines.end()
@@ -129,6 +130,18 @@ class _Door:
     async def metrics(self, _: web.Request) -> web.Response:
         """Tell what is counted."""
         return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    @asynccontextmanager
+    async def _request(self, route: Route, request: web.Request) -> AsyncIterator[Message]:
+        """Give the message that an HTTP request stands for, while there is memory for it."""
+        most = self._calls.most_bytes(route.method)
+        size = 0
+        if route.has_body and request.can_read_body:
+            # Who does not say how much comes may send as much as is taken.
+            size = most if request.content_length is None else request.content_length
+        async with self._calls.holding(route.method, size):
+            body = await _read(request, most) if size else b""
+            yield request_from(route, request.match_info, list(request.query.items()), body)
 
     async def _answer(
         self, request: web.Request, method: Method, body: _Body, lines: "_Lines"
@@ -182,14 +195,18 @@ class _Lines:
         return self._response
 
 
-async def _message(route: Route, request: web.Request) -> Message:
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise InvalidRequestError.of(
-            "body", f"is too large: expected at most {request.client_max_size} bytes"
-        ) from error
-    return request_from(route, request.match_info, list(request.query.items()), body)
+async def _read(request: web.Request, most: int) -> bytes:
+    """Return the body.
+
+    Raises:
+        InvalidRequestError: It has more than *most* bytes.
+    """
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise InvalidRequestError.of("body", f"is too large: expected at most {most} bytes")
+    return bytes(body)
 
 
 async def _upload(request: web.Request) -> AsyncGenerator[jobs_pb2.UploadCodeRequest, None]:

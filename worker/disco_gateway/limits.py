@@ -15,7 +15,9 @@ class Limits:
         streams: Open at once.
         streams_per_caller: Of these, of one caller.
         call_s: Seconds a call may take that is no stream.
-        request_bytes: Of one message; of an HTTP body that is not code.
+        request_bytes: Of a submission, as a message or as JSON.
+        request_memory_bytes: Of all large submissions that are dealt with at once; parsed, each
+            takes several times as much.
         upload_memory_bytes: All uploads together hold in memory.
         upload_wait_s: Seconds an upload waits for memory that others have.
         upload_idle_s: Seconds an upload may stand still.
@@ -32,6 +34,7 @@ class Limits:
     streams_per_caller: int = 500
     call_s: float = 30.0
     request_bytes: int = 4 * MIB
+    request_memory_bytes: int = 16 * MIB
     upload_memory_bytes: int = 256 * MIB
     upload_wait_s: float = 10.0
     upload_idle_s: float = 30.0

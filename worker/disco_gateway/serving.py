@@ -80,7 +80,7 @@ async def serving(
         )
         http_port = 0
         if http_address:
-            app = application(service, calls, metrics, limits)
+            app = application(service, calls, metrics)
             http_port = await stack.enter_async_context(
                 _http_served(app, http_address, tls, limits.stop_s)
             )

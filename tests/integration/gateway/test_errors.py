@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -194,6 +195,31 @@ async def test_a_request_that_is_too_large_is_refused(gateway: Gateway) -> None:
         async with http.post("/v1/namespaces/team/jobs", data=body) as response:
             assert response.status == 400
             assert "too large" in (await response.json())["message"]
+
+
+async def test_only_a_submission_may_be_large(gateway: Gateway) -> None:
+    """What a stream was asked for stays in memory for as long as it lasts."""
+    long = "x" * 100_000
+    for call in (
+        gateway.stub.Watch(
+            jobs_pb2.WatchJobRequest(namespace="team", name="count", cursor=long), metadata=ALICE
+        ),
+        gateway.stub.Cancel(
+            jobs_pb2.CancelJobRequest(namespace="team", name="count", reason=long), metadata=ALICE
+        ),
+    ):
+        status = await refused(call)
+        assert status.code == code_pb2.INVALID_ARGUMENT
+        assert "at most 65536 bytes" in status.message
+
+    async def chunked() -> AsyncIterator[bytes]:
+        yield b'{"reason": "' + long.encode() + b'"}'
+
+    async with http_of(gateway) as http:
+        for body in (io.BytesIO(long.encode()), chunked()):
+            async with http.post(f"{JOB}:cancel", data=body) as response:
+                assert response.status == 400
+                assert "at most 65536 bytes" in (await response.json())["message"]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
 """Submissions: once each, whole or not at all."""
 
 import asyncio
+import io
 
+import pytest
+from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2  # type: ignore[import-untyped]
 
 from disco.v1 import jobs_pb2
+from disco_gateway.backend import Caller, NewJob
+from disco_gateway.fake import FakeBackend
+from disco_gateway.limits import Limits
 
-from .conftest import ALICE, Gateway, detail, gateway_over, refused, showing
+from .conftest import ALICE, Gateway, detail, gateway_over, http_of, refused, showing
 from .test_grpc_calls import SHA256, submission, upload
 
 
@@ -85,6 +91,43 @@ async def test_a_hundred_submissions_at_once_make_a_hundred_jobs(gateway: Gatewa
         jobs_pb2.ListRequest(namespace="team", page_size=500), metadata=ALICE
     )
     assert [job.name for job in page.jobs] == sorted(job.name for job in jobs)
+
+
+class Slow(FakeBackend):
+    """A backend that counts how many submissions it has at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    async def create(self, caller: Caller, new: NewJob, *, dry_run: bool) -> jobs_pb2.Job:
+        self.now += 1
+        self.most = max(self.now, self.most)
+        await asyncio.sleep(0.01)
+        self.now -= 1
+        return await super().create(caller, new, dry_run=dry_run)
+
+
+@pytest.mark.parametrize("door", ["grpc", "http"])
+async def test_large_submissions_wait_for_one_another(door: str) -> None:
+    """A few megabytes of JSON take many times as much, once they are parsed."""
+    backend = Slow()
+    limits = Limits(request_memory_bytes=5_000_000)
+    request = submission(namespace="team")
+    request.spec.update({"params": {"text": "x" * 2_000_000}})
+    async with gateway_over(backend, limits=limits) as gateway, http_of(gateway) as http:
+
+        async def submit() -> None:
+            if door == "grpc":
+                await gateway.stub.Submit(request, metadata=ALICE)
+                return
+            body = io.BytesIO(json_format.MessageToJson(request).encode())
+            async with http.post("/v1/namespaces/team/jobs", data=body) as response:
+                assert response.status == 200, await response.text()
+
+        await asyncio.gather(*(submit() for _ in range(12)))
+    assert len(backend.jobs) == 12
+    assert backend.most == 2
 
 
 async def test_pages_have_every_job_once(gateway: Gateway) -> None:

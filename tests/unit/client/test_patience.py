@@ -57,6 +57,13 @@ def test_patience_ends_after_its_time_and_begins_anew_with_each_word(
     assert patience.pause_s(BROKEN, 10) == 0.1
 
 
+def test_silence_before_the_first_failure_does_not_count(patience: Patience, clock: Clock) -> None:
+    """A job to which nothing happened for an hour is watched on when the gateway is replaced."""
+    patience.heard()
+    clock.now_s = 3600
+    assert patience.pause_s(BROKEN, 10) == 0.1
+
+
 def test_the_server_s_word_on_when_to_come_again_counts(patience: Patience) -> None:
     later = Answer(
         code=Code.RESOURCE_EXHAUSTED, message="full", retry_after_s=7.5, from_server=True

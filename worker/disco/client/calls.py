@@ -148,7 +148,7 @@ class Calls:
             try:
                 reply: Reply = await start(await self._metadata())
             except grpc.aio.AioRpcError as error:
-                await self._pause(patience, name, error)
+                await self._pause(patience, name, answer_of(error), error)
             else:
                 self._has_answered = True
                 return reply
@@ -173,6 +173,7 @@ class Calls:
         while True:
             call: Any = start(request, metadata=await self._metadata())
             whole = may_end(None)
+            broken, cause = _CUT_SHORT, None
             try:
                 async for reply in call:
                     self._has_answered = True
@@ -182,30 +183,24 @@ class Calls:
                     yield reply
                 if whole:
                     return
-                broken = _CUT_SHORT
             except grpc.aio.AioRpcError as error:
-                broken = answer_of(error)
+                broken, cause = answer_of(error), error
             finally:
                 call.cancel()
-            await self._pause_after(patience, name, broken)
+            await self._pause(patience, name, broken, cause)
 
     async def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = await self._token()
         return credentials_of(token) if token else ()
 
-    async def _pause(self, patience: Patience, name: str, error: grpc.aio.AioRpcError) -> None:
+    async def _pause(
+        self, patience: Patience, name: str, answer: Answer, cause: Exception | None
+    ) -> None:
         """Wait until the next try.
 
         Raises:
             ClientError: There will be none.
         """
-        try:
-            await self._pause_after(patience, name, answer_of(error))
-        except ClientError as told:
-            told.tried_before = patience.tries > 0
-            raise told from error
-
-    async def _pause_after(self, patience: Patience, name: str, answer: Answer) -> None:
         self._has_answered |= answer.from_server
         limit_s = self._patience_s
         if not self._has_answered:
@@ -215,8 +210,11 @@ class Calls:
             await asyncio.sleep(pause_s)
             return
         if answer.is_broken:
-            raise await self._not_connected(answer)
-        raise error_of(answer, self.address, name)
+            error = await self._not_connected(answer)
+        else:
+            error = error_of(answer, self.address, name)
+        error.tried_before = patience.tries > 0
+        raise error from cause
 
     async def _not_connected(self, answer: Answer) -> ClientError:
         endpoint = self._endpoint

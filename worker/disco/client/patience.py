@@ -32,12 +32,12 @@ class Patience:
         self._clock = clock
         self._spread = spread
         self.tries = 0
-        self._since_s = clock()
+        self._failing_since_s: float | None = None
 
     def heard(self) -> None:
         """Begin anew: the server does answer."""
         self.tries = 0
-        self._since_s = self._clock()
+        self._failing_since_s = None
 
     def pause_s(self, answer: Answer, limit_s: float) -> float | None:
         """Return how long to wait before the next try; None: do not try again.
@@ -46,13 +46,17 @@ class Patience:
 
         Args:
             answer: How the last try failed.
-            limit_s: Seconds to go on since something was last heard, or since the beginning.
+            limit_s: Seconds to go on since the first try that failed; how long it was silent
+                before, which a job that nothing happens to is, does not count.
         """
         if not (answer.is_broken or _asks_to_come_again(answer)):
             return None
         backoff_s: float = min(_FIRST_S * 2**self.tries, _LONGEST_S)
         pause_s = max(answer.retry_after_s or 0.0, backoff_s * (0.5 + 0.5 * self._spread()))
-        if self._clock() + pause_s - self._since_s > limit_s:
+        now_s = self._clock()
+        if self._failing_since_s is None:
+            self._failing_since_s = now_s
+        if now_s + pause_s - self._failing_since_s > limit_s:
             return None
         self.tries += 1
         return pause_s

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,31 @@ import pytest
 SERVER = Path(__file__).with_name("s3_server.py")
 
 
-@pytest.fixture(scope="session")
-def s3_address() -> Iterator[str]:
-    """Start the server and give its address; it is moto, not Amazon's."""
+@contextmanager
+def s3_server(*arguments: str) -> Iterator[str]:
+    """Run a server and give its address; it is moto, not Amazon's."""
     with subprocess.Popen(
-        [sys.executable, str(SERVER)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, str(SERVER), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as server:
         assert server.stdout is not None
-        address = server.stdout.readline().strip()  # which it prints when it listens
-        yield address
+        yield server.stdout.readline().strip()  # which it prints when it listens
         server.terminate()
 
 
-@pytest.fixture
-def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
+
+
+@contextmanager
+def s3_bucket(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give the URL of a root in a new bucket, for this process and those it starts."""
     for name, value in {
-        "AWS_ENDPOINT_URL": s3_address,
+        "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "anybody",
         "AWS_SECRET_ACCESS_KEY": "anything",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -42,6 +51,22 @@ def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem().mkdir(bucket)
     yield f"s3://{bucket}/some/ddfs"
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with s3_bucket(s3_address, monkeypatch) as url:
+        yield url
+
+
+@pytest.fixture
+def s3_without_conditions(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give a root on a server that ignores If-Match and If-None-Match."""
+    with (
+        s3_server("--ignore-conditions") as address,
+        s3_bucket(address, monkeypatch) as url,
+    ):
+        yield url
 
 
 @pytest.fixture(params=["directory", "s3"])

@@ -38,10 +38,10 @@ def ddfs(root: str, clock: Clock) -> DDFS:
     return DDFS(root, clock=clock)
 
 
-def push(ddfs: DDFS, tag: str, *contents: bytes, **options: int) -> list[list[str]]:
+def push(ddfs: DDFS, tag: str, *contents: bytes, replicas: int | None = None) -> list[list[str]]:
     """Push blobs and return their links."""
     files = [(io.BytesIO(content), content.decode()) for content in contents]
-    return ddfs.push(tag, files, **options)[1]
+    return ddfs.push(tag, files, replicas=replicas)[1]
 
 
 def names(ddfs: DDFS) -> list[str]:

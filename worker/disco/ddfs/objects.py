@@ -53,7 +53,6 @@ class FsspecStore:
         """Write a file of any size, as a whole or not at all."""
         path = self._path(name)
         self._fs.makedirs(self._fs._parent(path), exist_ok=True)
-        # Object stores show nothing of a file before it is complete.
         file: Any = self._fs.open(path, "wb", block_size=_PART_BYTES)
         try:
             while data := source.read(_PART_BYTES):
@@ -65,6 +64,8 @@ class FsspecStore:
                     discard()
             with contextlib.suppress(AttributeError):
                 file.closed = True  # or it completes what it has when it is collected
+            with contextlib.suppress(Exception):
+                self.remove(name)  # some stores show files that are not complete
             raise
         file.close()
 

@@ -1,7 +1,7 @@
 """Where tags and blobs are: what DDFS needs of storage, and which kind a URL names.
 
-What holds when a process dies at any step, in every store: a file is there as a whole or not at
-all. ``swap`` is what tags are changed with; whether it really compares, ``atomic`` tells:
+In a directory and in an object store a file is there as a whole or not at all, whenever a process
+dies. ``swap`` is what tags are changed with; whether it really compares, ``atomic`` tells:
 
     a directory             atomic: a lock that dies with its process, then a rename
     S3 and its like         atomic if the server honours If-Match and If-None-Match, which is tried

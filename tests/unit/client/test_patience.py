@@ -142,6 +142,16 @@ def test_details_that_are_none_are_no_details() -> None:
     assert answer == Answer(code=Code.NOT_FOUND, message="gone")
 
 
+def test_a_server_that_has_all_calls_that_it_takes_is_asked_again(patience: Patience) -> None:
+    error = grpc.aio.AioRpcError(
+        Code.RESOURCE_EXHAUSTED,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        details="Concurrent RPC limit exceeded!",
+    )
+    assert patience.pause_s(answer_of(error), 60) == 0.5
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "message"),
     [

@@ -25,6 +25,10 @@ from disco.client.errors import (
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _BROKEN_TEXTS = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed")
+_FULL_TEXT = "Concurrent RPC limit exceeded"
+"""What gRPC itself answers for a server that has all the calls that it takes."""
+
+_FULL_RETRY_S = 0.5
 _TOKEN_REMEDY = (
     "bring a token: --token-file, DISCO_TOKEN_FILE or DISCO_TOKEN, or that of a context"
     " (disco config)"
@@ -66,9 +70,10 @@ def answer_of(error: grpc.aio.AioRpcError) -> Answer:
     code, message = error.code(), error.details() or ""
     status = _rich_status(error)
     if status is None:
-        return Answer(code=code, message=message)
+        retry_after_s = _FULL_RETRY_S if _FULL_TEXT in message else None
+        return Answer(code=code, message=message, retry_after_s=retry_after_s)
     violations: list[Violation] = []
-    retry_after_s: float | None = None
+    retry_after_s = None
     request, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     for detail in status.details:
         if detail.Unpack(request):

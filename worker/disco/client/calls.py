@@ -256,6 +256,7 @@ def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
         # A stream on which nothing comes may be one whose other end is gone.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 15_000),
+        ("grpc.http2.max_pings_without_data", 0),
     ]
     if is_loopback(endpoint.host):
         options.append(("grpc.enable_http_proxy", 0))

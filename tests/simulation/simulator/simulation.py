@@ -65,6 +65,8 @@ class Simulation:
             worker_lease_s=random.choice((3.0, 6.0, 15.0)),
             service_lease_s=random.choice((4.0, 8.0, 30.0)),
             exclude_after_failures=random.choice((0, 2, 3)),
+            speculation_multiplier=random.choice((0.0, 1.1, 1.5)),
+            speculation_quantile=random.choice((0.1, 0.5)),
         )
         self.output = str(directory / "output") if self.job.has_output else ""
         self.succeeded = self.calm = self.done = False
@@ -141,8 +143,11 @@ class Simulation:
         if self.output:
             spec.output.url, spec.output.format = self.output, "jsonl"
 
-        def make(settings: JobSettings, **more: Any) -> WatchedMachine:
-            process.inside.machine = machine = WatchedMachine(settings, **more)
+        def make(settings: JobSettings, *, epoch: int, **more: Any) -> WatchedMachine:
+            if self.watch.is_forgotten(epoch):
+                self.world.tell(f"no service remembers epoch {epoch}: this is not looked into")
+                self.done = True
+            process.inside.machine = machine = WatchedMachine(settings, epoch=epoch, **more)
             machine.begin_watch(self.watch, process)
             return machine
 

@@ -1,6 +1,5 @@
 """Looks at everything after every event, and says what must never be."""
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from disco_engine.coordinator.errors import CoordinatorError
@@ -19,11 +18,12 @@ from disco_engine.core.events import (
 from disco_engine.core.job import JobMachine
 from disco_engine.core.ledger import AttemptState
 from disco_engine.core.model import AttemptId, Label, Totals, WorkerId
-from disco_engine.core.task import IllegalTransition, TaskState
+from disco_engine.core.task import IllegalTransition
 from disco_engine.partition.store import Store
 from disco_engine.wire import attempt_from_wire, labels_from_wire
 from disco_engine.worker.link import CoordinatorError as LinkError
 from disco_engine.worker.parent import Worker
+from simulator.invariants import check_tasks
 from simulator.network import Side
 from simulator.world import Process
 
@@ -86,6 +86,19 @@ class Watch:
     def fail(self, text: str, cause: BaseException | None = None) -> None:
         """Say what must never be."""
         self._world.fail(text, cause)
+
+    def is_forgotten(self, epoch: int) -> bool:
+        """Return whether services have lost all memory of an epoch that they have seen.
+
+        Then names of attempts come a second time, which nobody promises to survive.
+        """
+        seen = max(self._epochs.values(), default=0)
+        known = [
+            process.inside.store.ledger.epoch
+            for process in self._world.processes
+            if process.inside.store is not None
+        ]
+        return seen >= epoch > max(known, default=0)
 
     # --- the coordinator ----------------------------------------------------------------------
 
@@ -288,47 +301,3 @@ class Watch:
         """Note that somebody has read a block."""
         if origin not in self._ever_sealed[service]:
             self.fail(f"a reader got {origin} from {service}, where it was never sealed")
-
-
-def check_tasks(machine: JobMachine) -> None:
-    """Check that no task is forgotten, and that the counters agree with the tasks.
-
-    Raises:
-        AssertionError: They do not.
-    """
-    run = machine._run
-    over = machine.outcome is not None
-    live = {attempt for worker in run.workers for attempt in worker.live}
-    assert run.workers.live == len(live)
-    for attempt in live if not over else ():
-        stage = run.stages[attempt.stage]
-        assert stage.tasks[attempt.task].run_of(attempt), f"{attempt} blocks its worker"
-    for stage in run.stages:
-        counts = stage.counts()
-        states = Counter(task.state for task in stage.tasks)
-        assert counts.done == states[TaskState.DONE]
-        assert counts.running == states[TaskState.RUNNING] + states[TaskState.SEALING]
-        assert counts.waiting >= 0
-        if over:
-            continue
-        assert len(stage.queue) == states[TaskState.READY]
-        assert (
-            not stage.queue
-            or run.workers.takers(stage.chosen_as).workers
-            or all(w.draining or not w.stages.takes(stage.chosen_as) for w in run.workers)
-        ), "ready tasks wait, and all who take them are excluded"
-        assert stage.open or not stage.queue
-        for task in stage.tasks:
-            # Nobody is forgotten: each unfinished task has something that will move it on.
-            if task.state is TaskState.RUNNING:
-                assert {one.id for one in task.live} <= live, f"{task} runs nowhere"
-            elif task.state is TaskState.WAITING and stage.open:
-                assert task.ref in run._pauses._newest, f"{task} is forgotten"
-        sums = sum(
-            (task.output is not None and task.output.table != b"" and i not in stage.missing)
-            and task.state is TaskState.DONE
-            for i, task in enumerate(stage.tasks)
-        )
-        assert (sums == 0) == (stage.outputs.total.blocks == 0)
-        if stage.missing:
-            assert all(stage.tasks[i].state is TaskState.DONE for i in stage.missing)

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
 import pytest
+from simulator.invariants import check_tasks
 
 from disco_engine.core.events import (
     Action,
@@ -61,7 +62,6 @@ from disco_engine.core.model import (
     WorkerId,
 )
 from disco_engine.core.settings import JobSettings
-from disco_engine.core.task import TaskState
 
 Records = dict[Label, list[str]]
 UID = "job-1"
@@ -475,7 +475,7 @@ class World:
 
     def check(self) -> None:
         """Check what must hold after every event, whatever it was."""
-        self.check_tasks()
+        check_tasks(self.machine)
         if self.finished is None:
             self.check_seals()
 
@@ -492,45 +492,6 @@ class World:
                     output = stage.tasks[attempt.task].output
                     assert output is not None, f"{attempt} is sealed for nobody"
                     assert output.is_at(attempt, name), f"{attempt} is sealed beside {output}"
-
-    def check_tasks(self) -> None:
-        run = self.machine._run
-        live = {attempt for worker in run.workers for attempt in worker.live}
-        assert run.workers.live == len(live)
-        for attempt in live if self.finished is None else ():
-            stage = run.stages[attempt.stage]
-            assert stage.tasks[attempt.task].run_of(attempt), f"{attempt} blocks its worker"
-        for stage in run.stages:
-            counts = stage.counts()
-            states = Counter(task.state for task in stage.tasks)
-            assert counts.done == states[TaskState.DONE]
-            assert counts.running == states[TaskState.RUNNING] + states[TaskState.SEALING]
-            assert counts.waiting >= 0
-            if self.finished:
-                continue
-            assert len(stage.queue) == states[TaskState.READY]
-            assert (
-                not stage.queue
-                or run.workers.takers(stage.chosen_as).workers
-                or not any(worker.stages.takes(stage.chosen_as) for worker in run.workers)
-            ), "ready tasks wait, and all who take them are excluded"
-            assert stage.open or not stage.queue
-            for task in stage.tasks:
-                assert len({one.worker for one in task.live}) == len(task.live) <= 2
-                # Nobody is forgotten: each unfinished task has something that will move it on.
-                if task.state is TaskState.RUNNING:
-                    assert {one.id for one in task.live} <= live
-                elif task.state is TaskState.WAITING and stage.open:
-                    assert task.ref in run._pauses._newest
-            sums = sum(
-                (task.output is not None and task.output.table != b"" and i not in stage.missing)
-                and task.state is TaskState.DONE
-                for i, task in enumerate(stage.tasks)
-            )
-            blocks = stage.outputs.total.blocks
-            assert (sums == 0) == (blocks == 0)
-            if stage.missing:
-                assert all(stage.tasks[i].state is TaskState.DONE for i in stage.missing)
 
     def settle(self) -> None:
         """Let everybody live and work until the job ends; it must."""

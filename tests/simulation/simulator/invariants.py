@@ -1,0 +1,51 @@
+"""What must hold in the coordinator's machine after every event, whatever it was."""
+
+from collections import Counter
+
+from disco_engine.core.job import JobMachine
+from disco_engine.core.task import TaskState
+
+
+def check_tasks(machine: JobMachine) -> None:
+    """Check that no task is forgotten, and that the counters agree with the tasks.
+
+    Raises:
+        AssertionError: They do not.
+    """
+    run = machine._run
+    over = machine.outcome is not None
+    live = {attempt for worker in run.workers for attempt in worker.live}
+    assert run.workers.live == len(live)
+    for attempt in live if not over else ():
+        stage = run.stages[attempt.stage]
+        assert stage.tasks[attempt.task].run_of(attempt), f"{attempt} blocks its worker"
+    for stage in run.stages:
+        counts = stage.counts()
+        states = Counter(task.state for task in stage.tasks)
+        assert counts.done == states[TaskState.DONE]
+        assert counts.running == states[TaskState.RUNNING] + states[TaskState.SEALING]
+        assert counts.waiting >= 0
+        if over:
+            continue
+        assert len(stage.queue) == states[TaskState.READY]
+        assert (
+            not stage.queue
+            or run.workers.takers(stage.chosen_as).workers
+            or all(w.draining or not w.stages.takes(stage.chosen_as) for w in run.workers)
+        ), "ready tasks wait, and all who take them are excluded"
+        assert stage.open or not stage.queue
+        for task in stage.tasks:
+            assert len({one.worker for one in task.live}) == len(task.live) <= 2
+            # Nobody is forgotten: each unfinished task has something that will move it on.
+            if task.state is TaskState.RUNNING:
+                assert {one.id for one in task.live} <= live, f"{task} runs nowhere"
+            elif task.state is TaskState.WAITING and stage.open:
+                assert task.ref in run._pauses._newest, f"{task} is forgotten"
+        sums = sum(
+            (task.output is not None and task.output.table != b"" and i not in stage.missing)
+            and task.state is TaskState.DONE
+            for i, task in enumerate(stage.tasks)
+        )
+        assert (sums == 0) == (stage.outputs.total.blocks == 0)
+        if stage.missing:
+            assert all(stage.tasks[i].state is TaskState.DONE for i in stage.missing)

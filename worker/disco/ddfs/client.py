@@ -158,10 +158,14 @@ class DDFS(Tagging):
                     links.append(self._write(name, io.BytesIO(chunk), replicas, forceon, retries))
         return self._added(tag, links, token, delayed=delayed, update=update)
 
-    def save(self, jobname: str, paths: Iterable[str], retries: int = 600) -> str:
+    def save(
+        self, jobname: str, paths: Iterable[str], retries: int = 600, token: str | None = None
+    ) -> str:
         """Store files of a job's results under the job's own tag, and return its URL."""
         files = [(path, self.job_blob(jobname, path)) for path in paths]
-        tag, _links = self.push(self.job_tag(jobname), files, retries=retries, update=True)
+        tag, _links = self.push(
+            self.job_tag(jobname), files, retries=retries, update=True, token=token
+        )
         return tag
 
     def collect(

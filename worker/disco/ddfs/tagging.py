@@ -98,13 +98,13 @@ class Tagging:
         urls: Links = self.get(tag, token)["urls"]
         return urls
 
-    def exists(self, tag: Any) -> bool:
-        """Return whether there is such a tag, be it readable for us or not."""
+    def exists(self, tag: Any, token: str | None = None) -> bool:
+        """Return whether there is such a tag; that is no secret, so no token is asked for."""
         self._delayed.flush()
         return self.registry.exists(tag_address(tag).name)
 
-    def list(self, prefix: str = "") -> Texts:
-        """Return the names of the tags that begin with *prefix*, sorted."""
+    def list(self, prefix: str = "", token: str | None = None) -> Texts:
+        """Return the names of the tags that begin with *prefix*, sorted; no token is asked for."""
         self._delayed.flush()
         return self.registry.names(prefix)
 

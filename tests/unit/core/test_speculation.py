@@ -285,7 +285,18 @@ def test_an_attempt_that_only_has_more_to_read_goes_on_alone() -> None:
     assert rival.id.task == 7
 
 
-def test_an_attempt_that_was_fast_and_hangs_now_is_found_out() -> None:
+def test_an_attempt_that_has_read_what_others_read_and_hangs_is_slow_however_fast_it_read() -> None:
+    """What its worker told last may be from long ago."""
+    crowd = Crowd(8)
+    crowd.now = 10.0
+    crowd.finish(*range(7), records=1000)
+    last = crowd.assigned[7]
+    crowd.tell(AttemptsProgressed(worker=last.worker, records={last.id: 1000}, now=5.0))
+    (rival,) = crowd.tick(10.5)
+    assert rival.id.task == 7
+
+
+def test_a_large_attempt_that_was_fast_and_hangs_now_is_found_out() -> None:
     crowd = Crowd(8)
     crowd.now = 10.0
     crowd.finish(*range(7), records=1000)

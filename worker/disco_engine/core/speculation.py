@@ -26,7 +26,7 @@ MIN_RUN_S = 1.0
 """How long an attempt runs at least before it gets a rival."""
 
 NORMAL_RATE = 0.75
-"""An attempt that reads at this share of the usual rate or faster is not slow, but has more."""
+"""An attempt that reads at this share of the usual rate, or faster, is not slow."""
 
 FEW = 10
 SHARE = 0.1
@@ -172,7 +172,9 @@ def _may_have_rival(task: Task) -> bool:
 
 
 def _is_only_large(stage: StageRun, worker: Worker, attempt: AttemptId, began: float) -> bool:
-    """Return whether an attempt was seen to read at the usual rate, so that it has more to read."""
+    """Return whether an attempt was seen to read as fast as others, and more than they had to."""
     records, seconds = worker.records.get(attempt, 0), worker.told_s - began
-    usual = stage.yardstick.records_per_s
-    return seconds > 0.0 and records > 0 and records / seconds >= NORMAL_RATE * usual > 0.0
+    usual = stage.yardstick
+    if seconds <= 0.0 or records <= usual.records_each:  # it may have read all, and hang
+        return False
+    return records / seconds >= NORMAL_RATE * usual.records_per_s > 0.0

@@ -34,6 +34,11 @@ class Yardstick:
         """Records that they read in a second, on average; 0.0: none has told of any."""
         return self._records / self._seconds if self._seconds > 0.0 else 0.0
 
+    @property
+    def records_each(self) -> float:
+        """Records that one of them has read, on average; 0.0: none has told of any."""
+        return self._records / self.count if self.count else 0.0
+
     def add(self, seconds: float, records: int) -> None:
         """Take note that an attempt has finished.
 

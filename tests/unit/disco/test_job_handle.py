@@ -206,9 +206,9 @@ def test_an_output_path_becomes_absolute(
     assert engines[1].spec.output == job_pb2.Output(url="s3://bucket/out", format="text")
 
 
-def test_another_engine_than_the_local_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_master_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISCO_MASTER", "http://master:8989")
-    with pytest.raises(DiscoError, match="master .http://master:8989.: .* is no server"):
+    with pytest.raises(DiscoError, match=r"master 'http://master:8989': .* is no server"):
         started()
     assert Words(master="local").run(input=["raw://x"]).wait()
 

@@ -67,6 +67,7 @@ async def serving(
     Raises:
         PortTakenError: An address cannot be had.
         IdentityError: The certificate cannot be used, or there is none where there must be.
+        ValueError: An address is none.
     """
     limits = limits or Limits()
     calls = Calls(backend, limits, clock=clock)

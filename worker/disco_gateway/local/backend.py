@@ -6,7 +6,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -71,15 +71,16 @@ async def local_backend(
     settings: LocalSettings, users: Users, code: CodeStore
 ) -> AsyncIterator["LocalBackend"]:
     """Run jobs while the block runs; at its end all are stopped, and all of their files removed."""
-    async with asyncio.TaskGroup() as tasks:
-        backend = LocalBackend(settings, users, code, tasks)
-        expiring = tasks.create_task(backend.expire(), name="expire")
-        try:
-            yield backend
-        finally:
-            expiring.cancel()
-            await backend.close()
-    backend.forget()
+    with ExitStack() as stack:
+        async with asyncio.TaskGroup() as tasks:
+            backend = LocalBackend(settings, users, code, tasks)
+            stack.callback(backend.forget)
+            expiring = tasks.create_task(backend.expire(), name="expire")
+            try:
+                yield backend
+            finally:
+                expiring.cancel()
+                await backend.close()
 
 
 class LocalBackend:

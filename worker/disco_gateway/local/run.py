@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -93,11 +93,18 @@ class Run:
 
         await self._threads.call(pump, self._engine)
 
-    async def resize(self, workers: int) -> None:
-        """Have another number of workers, and return when those that are too many are gone."""
+    def resize(self, workers: int) -> Coroutine[Any, Any, None]:
+        """Count with another number of workers from now on.
+
+        Returns:
+            What makes it so, and ends when those that are too many are gone.
+        """
         leaving = max(0, self.keeps - workers)
         self.keeps = workers
         self.leaving += leaving
+        return self._resized(workers, leaving)
+
+    async def _resized(self, workers: int, leaving: int) -> None:
         try:
             async with self._in_order:
                 engine = await self._running()

@@ -86,7 +86,8 @@ class Runner:
                     self._start(job, decision.workers)
                 case Resize():
                     assert job.run is not None
-                    self._spawn(self._resize(job.run, decision.workers), f"resize {job.name}")
+                    resizing = job.run.resize(decision.workers)
+                    self._spawn(self._then_share(resizing), f"resize {job.name}")
         self._tell_places()
 
     def retry(self, job: LocalJob) -> None:
@@ -169,23 +170,20 @@ class Runner:
         try:
             await self._see_through(job, run)
         except Exception as error:
-            log.exception("job cannot be run", extra={"job": job.name})
+            log.exception("a job cannot be run", extra={"job": job.name})
             job.end(FAILED, "ServerError", f"the server has a bug: {type(error).__name__}")
         self._active.pop(job.uid, None)
-        try:
-            if not job.deleted:
-                self._on_end(job)
-            await run.reduced()
-            if job.deleted:
-                await self._remove(job, run)
-            elif not job.holds_results:
-                self._runs.pop(run, None)
-                await run.close()
-            if job.over and job.phase != FAILED:  # else it may be retried, or waits already
-                self._file(job).unlink(missing_ok=True)
-        except Exception:
-            log.exception("cannot clean up after a job", extra={"job": job.name})
+        if not job.deleted:
+            self._on_end(job)
+        await run.reduced()
         self.share()
+        if job.deleted:
+            await self._remove(job, run)
+        elif not job.holds_results:
+            self._runs.pop(run, None)
+            await run.close()
+        if job.over and job.phase != FAILED:  # else it may be retried, or waits already
+            self._file(job).unlink(missing_ok=True)
 
     async def _see_through(self, job: LocalJob, run: Run) -> None:
         try:
@@ -197,8 +195,8 @@ class Runner:
             else:
                 job.end(FAILED, "EngineFailed", f"the job cannot run here: {error}")
 
-    async def _resize(self, run: Run, workers: int) -> None:
-        await run.resize(workers)
+    async def _then_share(self, doing: Coroutine[Any, Any, None]) -> None:
+        await doing
         self.share()
 
     async def _remove(self, job: LocalJob, run: Run | None) -> None:
@@ -229,9 +227,10 @@ class Runner:
         """Tell those who wait how many are before them."""
         waiting = line([self._demand(job) for job in self._active.values()], self._policy)
         running = len(self._active) - len(waiting)
+        who = "1 job has" if running == 1 else f"{running} jobs have"
         for place, uid in enumerate(waiting, start=1):
             self._active[uid].wait(
-                f"number {place} of {len(waiting)} in line for a worker: {running} jobs have the"
+                f"number {place} of {len(waiting)} in line for a worker: {who} the"
                 f" {self._capacity} that there are"
             )
 
@@ -239,9 +238,21 @@ class Runner:
         return self._directory / f"{job.uid}.pb"
 
     def _spawn(self, doing: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.create_task(doing, name=name)
+        self._tasks.create_task(_guarded(doing, name), name=name)
+
+
+async def _guarded(doing: Coroutine[Any, Any, None], name: str) -> None:
+    """Keep one job's trouble from ending all the others'."""
+    try:
+        await doing
+    except Exception:
+        log.exception("the server has a bug", extra={"doing": name})
 
 
 def _write(path: Path, message: job_pb2.JobSpec) -> None:
     path.touch(mode=0o600)
-    path.write_bytes(message.SerializeToString())
+    try:
+        path.write_bytes(message.SerializeToString())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

@@ -95,7 +95,7 @@ class Identities:
     def job_identity(self, uid: str, created: datetime) -> Mapping[str, bytes]:
         """Return the content of a job's Secret: ``token``, ``ca.crt``, ``tls.crt``, ``tls.key``.
 
-        Asked twice, the keys are the same and the certificates say the same.
+        Asked twice, the answers are the same.
 
         Args:
             uid: The job's.
@@ -154,7 +154,7 @@ class Identities:
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(authority=True), critical=True)
             .add_extension(_identifier(authority_key), critical=False)
-            .sign(authority_key, hashes.SHA256())
+            .sign(authority_key, hashes.SHA256(), ecdsa_deterministic=True)  # RFC 6979
         )
         key = self._private_key(uid, holder)
         certificate = (
@@ -176,7 +176,7 @@ class Identities:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
                 critical=False,
             )
-            .sign(authority_key, hashes.SHA256())
+            .sign(authority_key, hashes.SHA256(), ecdsa_deterministic=True)  # RFC 6979
         )
         return TlsIdentity(
             ca=root.public_bytes(serialization.Encoding.PEM),

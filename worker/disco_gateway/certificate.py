@@ -34,8 +34,17 @@ class Certificate:
             IdentityError: They cannot be used.
         """
         files = _Files(self)
-        first = files.current().for_grpc
-        return grpc.dynamic_ssl_server_credentials(first, lambda: files.current().for_grpc)
+        told = files.current().for_grpc
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            # None: as before. What is replaced while other handshakes use it breaks them, if only
+            # once in some hundreds.
+            nonlocal told
+            before, told = told, files.current().for_grpc
+            return None if told is before else told
+
+        # Its types leave out that None may be returned.
+        return grpc.dynamic_ssl_server_credentials(told, renewed)  # type: ignore[arg-type]
 
     def for_http(self) -> ssl.SSLContext:
         """Return what an HTTP server shows; what is in the files when a connection is opened.

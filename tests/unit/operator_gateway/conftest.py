@@ -26,6 +26,7 @@ from disco_operator.model import Json
 OWN_TOKEN = "token-of-the-gateway"
 ALICE = "token-of-alice"
 MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
 
 
 class Refusal(Exception):
@@ -168,6 +169,8 @@ class ApiServer:
                 made: Json = deepcopy(asked.body)
                 made["metadata"] |= {"uid": "dry", "creationTimestamp": "2026-01-02T03:04:05Z"}
                 return made
+            return self.put(plural, asked.body)
+        if request.content_type == APPLY:
             return self.put(plural, asked.body)
         found = self.objects.get((plural, namespace, name))
         if found is None:

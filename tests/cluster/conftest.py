@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pytest
 from harness import diagnosis, kubectl, nodes, release, settings, volumes
+from harness import gateway as door
 from harness.namespaces import Namespace
 
 # Losing a node, and waiting for whoever has to notice, takes a minute by itself.
@@ -70,6 +71,14 @@ def operator(api: kubectl.Api, image: str) -> release.Operator:
     operator = release.Operator(api, image)
     operator.install()
     return operator
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    api: kubectl.Api, operator: release.Operator, tmp_path_factory: pytest.TempPathFactory
+) -> door.Gateway:
+    """The gateway of the release."""
+    return door.Gateway(api, operator, tmp_path_factory.mktemp("gateway"))
 
 
 @pytest.fixture

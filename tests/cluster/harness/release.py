@@ -35,7 +35,7 @@ class Operator:
         before = self._api.get("deployments", NAMESPACE, DEPLOYMENT)
         self._upgrade({})
         if before is not None:  # the image may be another one under the same name
-            kubectl("-n", NAMESPACE, "rollout", "restart", f"deployment/{DEPLOYMENT}")
+            kubectl("-n", NAMESPACE, "rollout", "restart", "deployment")
         self.wait_until_ready()
 
     @contextmanager

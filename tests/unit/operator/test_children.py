@@ -10,6 +10,7 @@ import pytest
 from disco.payload import split_payload
 from disco.v1 import job_pb2
 from disco_operator.changes import base_children, changes_to
+from disco_operator.children.network import network_policy
 from disco_operator.children.pods import merged
 from disco_operator.children.spec import SpecTooLargeError, job_message
 from disco_operator.names import slug
@@ -198,6 +199,35 @@ def test_the_secret_holds_what_it_was_given(build: Any) -> None:
     assert job_pb2.JobSpec.FromString(base64.b64decode(config["binaryData"]["job.pb"])).name == (
         "ns/j"
     )
+
+
+def test_submitted_code_comes_as_files_of_one_volume_with_its_checksum(build: Any) -> None:
+    code = {"secret": {"name": "j-code-1", "sha256": "ab" * 32, "parts": 3}}
+    story = build.Story({"code": code})
+    story.look()
+    spec = _pods(story)["j-coordinator"]["spec"]
+    (volume,) = (v for v in spec["volumes"] if v["name"] == "submission")
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    assert [source["name"] for source in sources] == ["j-code-1", "j-code-1-1", "j-code-1-2"]
+    paths = [source["items"][0]["path"] for source in sources]
+    assert paths == ["code.pb", "code.pb.1", "code.pb.2"]
+    command = spec["containers"][0]["command"]
+    flags = [flag for flag in command if flag.startswith("--code")]
+    assert flags == [
+        *(f"--code-file=/job/submission/{path}" for path in paths),
+        f"--code-sha256={'ab' * 32}",
+    ]
+
+
+def test_a_job_may_be_called_by_itself_the_operator_and_the_gateway(build: Any) -> None:
+    policy = network_policy(build.Story().job, build.OPERATOR)["spec"]
+    (rule,) = policy["ingress"]
+    own, control_plane = rule["from"]
+    assert own == {"podSelector": {"matchLabels": {"discoproject.org/job": "j"}}}
+    (expression,) = control_plane["podSelector"]["matchExpressions"]
+    assert expression["values"] == ["disco-operator", "disco-gateway"]
+    home = {"matchLabels": {"kubernetes.io/metadata.name": "disco-system"}}
+    assert control_plane["namespaceSelector"] == home
 
 
 def test_a_workload_scaled_by_hand_is_put_right(build: Any) -> None:

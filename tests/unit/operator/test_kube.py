@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,6 +27,7 @@ from disco_operator.cluster import (
     kind_of,
 )
 from disco_operator.fake_cluster import FakeCluster
+from disco_operator.identity import Identities
 from disco_operator.kube import KubeCluster, OpenFence, event_about, path_of
 from disco_operator.kube_lease import KubeLeases
 from disco_operator.lease import Lease
@@ -63,6 +65,7 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.answers: deque[tuple[int, Any]] = deque()
+        self.tokens: list[str] = []
         self.hang = asyncio.Event()
 
     def will_say(self, status: int, body: Any) -> None:
@@ -73,6 +76,8 @@ class Server:
 
     async def answer(self, request: web.Request) -> web.Response:
         text = await request.text()
+        if "Authorization" in request.headers:
+            self.tokens.append(request.headers["Authorization"])
         self.asked.append(
             Asked(
                 request.method,
@@ -365,6 +370,48 @@ async def test_an_event_that_cannot_be_posted_is_logged(caplog: pytest.LogCaptur
         server.will_refuse(403, "Forbidden", "events is forbidden")
         await cluster_of(api).post_event(JOB, "Normal", "Planned", "3 stages")
     assert [record.message for record in caplog.records] == ["event not posted"]
+
+
+# --- calls in somebody's name
+
+
+async def test_a_call_in_somebodys_name_shows_his_token_and_learns_that_it_is_refused() -> None:
+    async with a_server() as (server, api):
+        server.will_refuse(401, "Unauthorized")
+        reply = await api.call("GET", "/x", token="his")
+        assert (reply.status, server.tokens) == (401, ["Bearer his"])
+        server.will_refuse(401, "Unauthorized")
+        with pytest.raises(UnavailableError):  # ours was rotated, and is read again
+            await api.call("GET", "/x")
+
+
+async def test_who_calls_for_somebody_does_not_show_his_own_certificate(tmp_path: Path) -> None:
+    """The API server would take the call for ours, whatever the token says."""
+    identity = Identities(b"k" * 32).client_identity("u", datetime(2026, 1, 1, tzinfo=UTC))
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(identity.certificate)
+    key.write_bytes(identity.key)
+    async with a_server() as (server, plain):
+        configuration = Configuration(host=plain._configuration.host)
+        configuration.cert_file, configuration.key_file = str(certificate), str(key)
+        api = Api(configuration)
+        assert api._without_certificate().configuration.cert_file is None
+        server.will_say(200, {})
+        await api.call("GET", "/x", token="his")
+        assert server.tokens == ["Bearer his"]
+        await api.close()
+
+
+async def test_changes_are_told_until_the_server_ends_the_watch() -> None:
+    async with a_server() as (server, api):
+        events = [{"type": "ADDED", "object": POD}, {"type": "DELETED", "object": POD}]
+        server.will_say(200, "".join(f"{json.dumps(event)}\n" for event in events))
+        told = [change async for change in api.changes("/x", query={"a": "b"}, timeout_s=60)]
+        assert told == events
+        assert server.asked[0].query == {"watch": "1", "timeoutSeconds": "60", "a": "b"}
+        server.will_refuse(410, "Expired", "too old")
+        with pytest.raises(UnavailableError, match="too old"):
+            await anext(api.changes("/x", query={}, timeout_s=60))
 
 
 # --- the Lease

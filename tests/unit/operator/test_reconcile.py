@@ -368,6 +368,19 @@ async def test_cancelling_asks_the_coordinator(world: World, build: Any) -> None
     assert world.told.cancelled == ["cancelled: spec.cancel was set"]
 
 
+async def test_who_cancels_may_say_why(world: World, build: Any) -> None:
+    world.submit()
+    await world.look()
+    body = world.job()
+    assert body is not None
+    body["metadata"]["annotations"] = {"discoproject.org/cancelled-because": "wrong input"}
+    body["spec"]["cancel"] = True
+    world.cluster.add(body)
+    world.told.news = News(progress=build.progress((8, 2, 0)))
+    await world.look()
+    assert world.told.cancelled == ["cancelled: wrong input"]
+
+
 async def test_what_has_ended_lets_go_of_what_is_not_watched(world: World, build: Any) -> None:
     world.submit(output={"url": "/out"})
     await world.look()

@@ -1,6 +1,10 @@
 """Clients of gateways that run in the test's own process, over backends that it drives."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack
@@ -12,6 +16,7 @@ import pytest
 
 from disco.client import submitted
 from disco.client.aio import AsyncClient
+from disco.client.config import Context, load
 from disco.client.connection import Connection, resolve
 from disco.client.submission import Submission
 from disco.payload import LOADER, Header, join_payload
@@ -127,3 +132,28 @@ def submission(**spec: Any) -> Submission:
     return Submission(
         spec={"job": "jobs:Words", "inputs": ["raw://a b"], **spec}, code=CODE, name_prefix="words"
     )
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """Start ``disco serve`` for a user with a home of his own, and give the context it makes."""
+    place = tmp_path_factory.mktemp("served")
+    environment = {
+        **os.environ,
+        "DISCO_CONFIG": str(place / "config.yaml"),
+        "XDG_STATE_HOME": str(place / "state"),
+    }
+    command = [sys.executable, "-P", "-m", "disco.cli.main", "serve", "--no-http"]
+    command += ["--listen", "127.0.0.1:0", "--workers", "1"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            first = process.stdout.readline()
+            assert "Serving jobs on 127.0.0.1:" in first, first
+            (context,) = load(place / "config.yaml").contexts.values()
+            yield context
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)

@@ -10,7 +10,7 @@ from simulator.simulation import Simulation
 from simulator.standins import replaced
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)  # some take a minute
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_planted_bug_is_found(mutation: Mutation, tmp_path: Path) -> None:
     fit = (seed for seed in count() if mutation.needs(Simulation(seed, tmp_path)))

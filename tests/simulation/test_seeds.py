@@ -21,6 +21,7 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(900)  # it may be a busy machine; each takes some ten seconds of two cores
 @pytest.mark.parametrize("seeds", ["0:75", "75:150", "150:225", "225:300"])
 def test_jobs_end_well_whatever_dies(seeds: str) -> None:
     first, _, end = seeds.partition(":")
@@ -29,6 +30,7 @@ def test_jobs_end_well_whatever_dies(seeds: str) -> None:
     assert done.stdout.splitlines()[-1] == f"{int(end) - int(first)} passed, 0 failed"
 
 
+@pytest.mark.timeout(900)
 def test_a_seed_is_repeated_exactly() -> None:
     first, second = simulate("12", "--story"), simulate("12", "--story")
     assert first.returncode == 0, first.stdout + first.stderr

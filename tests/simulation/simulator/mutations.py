@@ -5,7 +5,7 @@ means that the simulator does not look there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from disco_engine import outputs
@@ -18,8 +18,8 @@ from disco_engine.core.job_run import JobRun
 from disco_engine.core.ledger import AttemptState, Ledger, Verdict, WrongJobError
 from disco_engine.core.model import AttemptId, Group, NodeName, SealedAttempt, Totals, WorkerId
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import Decision, Task
-from disco_engine.core.task_events import DropOutput
+from disco_engine.core.task import Decision, Task, TaskState
+from disco_engine.core.task_events import DropOutput, Output, SealOutput
 from disco_engine.core.workers import StageFilter, Worker, WorkerPool
 from disco_engine.outputs import committing
 from disco_engine.partition import intake, stage
@@ -57,11 +57,22 @@ class Mutation:
 
 # --- the core ---------------------------------------------------------------------------------
 
+_finished = task._finished
+
+
+def _seal_the_second(one: Task, event: Any, output: Output) -> Decision:
+    if one.state is TaskState.DONE and one.run_of(output.id) is not None:
+        return one, [SealOutput(output)]
+    return _finished(one, event, output)
+
+
 _sealed = task._sealed
 
 
-def _keep_late_seal(one: Task, event: Any, attempt: AttemptId, service: Any) -> Decision:
+def _let_rivals_run(one: Task, event: Any, attempt: AttemptId, service: Any) -> Decision:
     after, actions = _sealed(one, event, attempt, service)
+    if one.live and after.state is TaskState.DONE:
+        return replace(after, live=one.live), []
     return after, [action for action in actions if not isinstance(action, DropOutput)]
 
 
@@ -213,6 +224,11 @@ def _groups_by_node(simulation: Simulation) -> bool:
     return len(simulation.services) > 1 and any(one.grouping in NODE_GROUPINGS for one in stages)
 
 
+def _has_rivals(simulation: Simulation) -> bool:
+    some = len(simulation.workers) > 1 and len(simulation.job.texts) > 3
+    return some and simulation.settings.speculation_multiplier > 0
+
+
 def _has_output(simulation: Simulation) -> bool:
     return simulation.job.has_output
 
@@ -220,8 +236,13 @@ def _has_output(simulation: Simulation) -> bool:
 MUTATIONS = (
     Mutation(
         name="sealed twice",
-        why="another sealed attempt does no harm, so it need not be dropped",
-        changes=((task, "_sealed", _keep_late_seal), (task, "_adopted", _keep_another)),
+        why="what has been made may as well be kept: another sealed attempt does no harm",
+        changes=(
+            (task, "_finished", _seal_the_second),
+            (task, "_sealed", _let_rivals_run),
+            (task, "_adopted", _keep_another),
+        ),
+        needs=_has_rivals,
     ),
     Mutation(
         name="lost output not made again",

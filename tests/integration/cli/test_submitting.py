@@ -10,7 +10,8 @@ import yaml
 
 from disco.v1 import coordinator_pb2, job_pb2
 from disco_gateway.backend import NewJob, ResultSource
-from disco_gateway.fake import FakeBackend
+from disco_gateway.fake import TOKEN, FakeBackend
+from disco_gateway.serving import serving
 
 from .conftest import COUNT, Shell, until
 
@@ -143,6 +144,22 @@ async def test_relative_paths_are_those_of_this_machine_if_the_server_is_on_it(
         "one": ((f"{here.directory}/jobs/text.txt",), ("/abs",)),
         "two": ((f"{here.directory}/text.txt",),),
     }
+
+
+async def test_a_cluster_is_not_sent_what_its_pods_could_not_read(here: Shell) -> None:
+    here.write("text.txt", "a b a\n")
+    cluster = FakeBackend(kind="kubernetes")
+    async with serving(cluster) as served:
+        here.environment["DISCO_SERVER"] = f"disco://127.0.0.1:{served.grpc_port}"
+        here.environment["DISCO_TOKEN"] = TOKEN
+
+        refused = await here.disco("submit", "count.py", "text.txt")
+        assert (refused.status, refused.out) == (2, "")
+        assert "text.txt: a path on this machine" in refused.err
+        assert cluster.jobs == {}
+        assert cluster.code.kept == {}, "code was sent before that was known"
+        told = await here.disco("submit", "count.py", "/data/text.txt", "--remote-paths")
+        assert told.status == 0, told.err
 
 
 async def test_the_server_can_be_asked_without_making_a_job(

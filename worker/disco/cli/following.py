@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _TICK_S = 1.0
 
+_Item = jobs_pb2.WatchJobReply | signal.Signals | Exception | None
+
 
 class StoppedWatchingError(Exception):
     """A signal has ended the watching, and not the job.
@@ -47,9 +49,7 @@ def follow(
         StoppedWatchingError: Ctrl-C, SIGTERM or a closed terminal came first.
         ClientError: The server could not tell it.
     """
-    items: queue.SimpleQueue[jobs_pb2.WatchJobReply | signal.Signals | BaseException | None] = (
-        queue.SimpleQueue()
-    )
+    items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
     replies = client.watch(job.name, namespace=job.namespace)
     with Interrupts(items):
         threading.Thread(
@@ -73,17 +73,14 @@ def follow(
                     )
                 case signal.Signals():
                     raise StoppedWatchingError(item)
-                case BaseException():
+                case Exception():
                     raise item
                 case _:
                     return job
 
 
-def _pump(
-    replies: Iterator[jobs_pb2.WatchJobReply],
-    items: "queue.SimpleQueue[jobs_pb2.WatchJobReply | signal.Signals | BaseException | None]",
-) -> None:
-    """Make items of what the server tells."""
+def _pump(replies: Iterator[jobs_pb2.WatchJobReply], items: "queue.SimpleQueue[_Item]") -> None:
+    """Make items of what the server tells; None is the last."""
     try:
         for reply in replies:
             items.put(reply)

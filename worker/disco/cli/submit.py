@@ -76,9 +76,10 @@ def submit(
 ) -> int:
     """Send JOB over the INPUTs to a server; print its name there.
 
-    JOB and INPUT are what "disco run" takes. The code goes along: the job's file and the modules
-    beside it that it imports; no image is built. INPUTs must be where the workers can read them:
-    s3://, http://, a volume; with "disco serve" on this machine, its files.
+    JOB and INPUT are what "disco run" takes. The code goes along: the job's file, or the module
+    beside a manifest that has no spec.code, and the modules beside it that it imports; no image is
+    built. INPUTs must be where the workers can read them: s3://, http://, a volume; with
+    "disco serve" on this machine, its files.
     """
     from disco.cli.request import Showing
     from disco.cli.sending import next_lines, sent_lines, warning_lines

@@ -90,8 +90,10 @@ def job_spec(
     required = {name: value(name) for name in ("required_files", "required_modules")}
     if modules is None:
         modules = ModuleFiles(allow_secrets=value("allow_secrets"))
+    inputs = without_tokens(input_urls(value("input")))
     if reference is None:
-        code = pack_job(job, jobargs, modules=modules, **required)
+        given = {**jobargs, "input": inputs} if "input" in jobargs else jobargs
+        code = pack_job(job, given, modules=modules, **required)
     else:
         code = pack_reference(
             reference.text,
@@ -106,7 +108,7 @@ def job_spec(
         uid=f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{uuid.uuid4().hex[:8]}",
         name=name,
         code=code,
-        inputs=[job_pb2.Input(urls=urls) for urls in without_tokens(input_urls(value("input")))],
+        inputs=[job_pb2.Input(urls=urls) for urls in inputs],
         settings=_settings({**asked, **(settings or {})}),
     )
     if value("output"):

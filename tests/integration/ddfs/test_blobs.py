@@ -280,7 +280,7 @@ def test_as_many_roots_have_a_blob_as_were_asked_for(tmp_path: Path) -> None:
     _, links = ddfs.push("t", [(io.BytesIO(b"1"), "x")], replicas=2)
 
     assert len(links[0]) == len(stored(ddfs)) == 2
-    with pytest.raises(CommError, match="4 replicas are wanted, but there are 3 roots"):
+    with pytest.raises(CommError, match="4 replicas are wanted, but 3 of 3 roots"):
         ddfs.push("t", [(io.BytesIO(b"1"), "x")], replicas=4)
 
 
@@ -316,6 +316,23 @@ def test_a_root_that_is_full_is_left_out(disk: Disk, tmp_path: Path) -> None:
         assert links[0][0].startswith(str(tmp_path / "a"))
     with pytest.raises(CommError, match=r"only 1 of 2 replicas .*No space left"):
         ddfs.push("t", [(io.BytesIO(bytes(100_000)), "x")], replicas=2)
+
+
+def test_a_root_that_cannot_be_reached_is_left_out_for_reading_and_writing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ddfs = DDFS(",".join(str(tmp_path / name) for name in "ab"))
+    ddfs.push("t", [(io.BytesIO(b"1"), "x")], replicas=2)
+    (tmp_path / "b").rename(tmp_path / "unmounted")
+    (tmp_path / "b").write_text("no directory any more")
+    ddfs = DDFS(",".join(str(tmp_path / name) for name in "ab"))
+
+    ddfs.push("t", [(io.BytesIO(b"2"), "y")])
+
+    assert contents(ddfs, "t") == {"y": b"2", "x": b"1"}
+    assert "root left out" in caplog.text
+    with pytest.raises(CommError, match="1 of 2 roots can be used"):
+        ddfs.push("t", [(io.BytesIO(b"3"), "z")], replicas=2)
 
 
 def test_a_root_of_another_format_is_not_touched(tmp_path: Path) -> None:

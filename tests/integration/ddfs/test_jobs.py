@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from disco import Job, result_iterator
+from disco import Job, result_iterator, session
 from disco.core import Disco
 from disco.ddfs import DDFS
 from disco.error import DataError, JobError
@@ -96,7 +96,7 @@ def test_the_token_in_a_tags_url_opens_it_and_does_not_travel(ddfs: DDFS) -> Non
     job = Words().run(input=["tag://sesame@host/secret"])
 
     assert counted(job) == COUNTS
-    assert "sesame" not in str(job.jobinfo())
+    assert b"sesame" not in session.get(job.name).spec.SerializeToString()
     with pytest.raises(JobError, match="not allowed to read the tag 'secret'"):
         Words().run(input=["tag://secret"]).wait()
 

@@ -24,7 +24,7 @@ _MAX_FILE_NAME = 200  # of 255 bytes that file systems have, less what we append
 _MAX_BLOB_NAME = 150
 
 _BLOB = re.compile(r"(?P<name>[^/$]+)\$[0-9a-f]+-[0-9a-f]+-(?P<digest>[0-9a-f]{32})")
-_LINK = re.compile(r"ddfs://(?P<root>[0-9a-f]+)/(?P<path>blob/[0-9a-f]{2}/[^/]+)")
+_LINK = re.compile(r"ddfs://(?P<root>[0-9a-f]+)/(?P<path>blob/[0-9a-f]{2}/[^/$]+\$[^/]+)")
 
 
 class InvalidTag(DiscoError):

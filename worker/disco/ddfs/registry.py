@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 Change = Callable[[Tag], Tag]
 
 _GIVE_UP_S = 300.0
-_FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 5.0
 
 
 class Found(NamedTuple):
@@ -93,9 +92,10 @@ class Registry:
         """
         update = secrets.token_hex(6)
         deadline = time.monotonic() + _GIVE_UP_S
-        pause_s = _FIRST_PAUSE_S
+        failed = 0
         path = tag_path(address.name)
         while True:
+            began = time.monotonic()
             found = self._found(address.name)
             if update in found.tag.updates:  # written, though we were told that it was not
                 return found.tag
@@ -113,10 +113,12 @@ class Registry:
             with storing(self.store.url_of(path)):
                 if self.store.swap(path, tags.encoded(changed), found.version):
                     return changed
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise CommError("others change this tag all the time", TAG + address.name, 409)
-            self._pause(random.uniform(0, pause_s))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            # In units of what an attempt takes here: attempts that are too many slow down all.
+            failed += 1
+            self._pause(random.uniform(0, min((now - began) * 2**failed, _LONGEST_PAUSE_S)))
 
     def delete(self, address: TagAddress) -> None:
         """Remove a tag; one that is not there is fine. Its blobs become garbage.

@@ -10,6 +10,7 @@ import random
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, NamedTuple
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _MARKER = "root.json"
 _FORMAT = 1
+_LOST_S = 30.0
 _IN_MEMORY_BYTES = 64 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
 
@@ -32,6 +34,13 @@ class Root(NamedTuple):
 
     id: str
     store: Store
+
+
+class _Lost(NamedTuple):
+    """A root that could not be reached, and until when it is not tried again."""
+
+    error: CommError
+    until_s: float
 
 
 class Roots:
@@ -51,6 +60,7 @@ class Roots:
         self._stores = [store_of(url) for url in urls]
         self._clock = clock
         self._known: dict[int, Root] = {}
+        self._lost: dict[int, _Lost] = {}
 
     @property
     def first(self) -> Store:
@@ -67,6 +77,29 @@ class Roots:
             CommError: A root cannot be read or made.
         """
         found = (self._root(number, make) for number in range(len(self._stores)))
+        return [root for root in found if root is not None]
+
+    def reachable(self, *, make: bool = False) -> list[Root]:
+        """Return the roots there are, without those that cannot be read or made now.
+
+        Raises:
+            CommError: There are several, and none can.
+        """
+        found: list[Root | None] = []
+        problem: CommError | None = None
+        for number, store in enumerate(self._stores):
+            lost = self._lost.get(number)
+            if lost is not None and time.monotonic() < lost.until_s:
+                problem = lost.error
+                continue
+            try:
+                found.append(self._root(number, make))
+            except CommError as error:
+                log.warning("root left out", extra={"root": store.url, "error": str(error)})
+                self._lost[number] = _Lost(error, time.monotonic() + _LOST_S)
+                problem = error
+        if not found and problem is not None:
+            raise problem
         return [root for root in found if root is not None]
 
     def write(
@@ -93,8 +126,8 @@ class Roots:
         chosen = self._order(forced)
         if not 1 <= replicas <= len(chosen):
             raise CommError(
-                f"{replicas} replicas are wanted, but there are {len(chosen)} roots: set DISCO_DDFS"
-                " to more of them, separated by commas",
+                f"{replicas} replicas are wanted, but {len(chosen)} of {len(self._stores)} roots"
+                " can be used: set DISCO_DDFS to more of them, separated by commas",
                 name,
                 403,
             )
@@ -121,8 +154,23 @@ class Roots:
         ) from problem
 
     def resolved(self, link: Link) -> Link:
-        """Return the URLs that anybody can read in place of those that only DDFS knows."""
-        return tuple(map(self.resolve, link))
+        """Return the URLs that anybody can read in place of those that only DDFS knows.
+
+        Copies in roots that are not among ours, or cannot be reached, are left out.
+
+        Raises:
+            DataError: None is left.
+        """
+        urls: list[str] = []
+        problem: DataError | None = None
+        for url in link:
+            try:
+                urls.append(self.resolve(url))
+            except DataError as error:
+                problem = error
+        if not urls and problem is not None:
+            raise problem
+        return tuple(urls)
 
     def resolve(self, url: str) -> str:
         """Return the URL that anybody can read.
@@ -145,7 +193,7 @@ class Roots:
         if parts is None:
             raise DataError("a blob is ddfs://ROOT/blob/HH/NAME$STAMP", url)
         root_id, path = parts
-        for root in self.all():
+        for root in self.reachable():
             if root.id == root_id:
                 return root.store, path
         places = ", ".join(store.url for store in self._stores)
@@ -157,7 +205,7 @@ class Roots:
 
     def relative(self, url: str) -> str:
         """Return what ``resolve`` makes *url* of, if it is a blob in one of the roots."""
-        for root in self.all():
+        for root in self.reachable():
             prefix = root.store.url_of("")
             for form in (url, url.removeprefix("file://")):
                 link = link_of(root.id, form[len(prefix) :])
@@ -181,7 +229,7 @@ class Roots:
 
     def _order(self, forced: Sequence[str]) -> list[Root]:
         """Return the roots in the order in which they are tried; it spreads what is written."""
-        roots = self.all(make=True)
+        roots = self.reachable(make=True)
         for url in forced:
             if url not in [root.store.url for root in roots]:
                 raise DiscoError(

@@ -29,6 +29,8 @@ from disco_engine.partition.writer import Writer
 from disco_engine.worker import fetch
 from disco_engine.worker.reports import ReportBook
 from disco_engine.worker.workload import Workload
+from simulator import faults
+from simulator.faults import Fault
 from simulator.simulation import Simulation
 from simulator.standins import output_directory
 
@@ -229,6 +231,11 @@ def _has_rivals(simulation: Simulation) -> bool:
     return some and simulation.settings.speculation_multiplier > 0
 
 
+def _strikes(fault: Fault) -> Callable[[Simulation], bool]:
+    """Return a question: is *fault* among those that strike? It uses the simulation up."""
+    return lambda simulation: any(planned is fault for *_, planned in faults.plan_of(simulation))
+
+
 def _has_output(simulation: Simulation) -> bool:
     return simulation.job.has_output
 
@@ -280,6 +287,7 @@ MUTATIONS = (
         name="lease leaked",
         why="when a worker is gone its attempts are gone, too",
         changes=((JobMachine, "_worker_lost", _lose_worker_only),),
+        needs=_strikes(faults.kill_worker),
     ),
     Mutation(
         name="credit never used up",
@@ -298,6 +306,7 @@ MUTATIONS = (
             (Ledger, "check_caller", _accept_any_epoch),
             (Ledger, "state", _state_whatever_epoch),
         ),
+        needs=_strikes(faults.replace_coordinator),
     ),
     Mutation(
         name="sealed before it is complete",

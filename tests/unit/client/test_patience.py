@@ -94,6 +94,7 @@ def test_what_will_be_answered_the_same_is_not_asked_again(
         (Code.UNAVAILABLE, "Socket closed"),
         (Code.CANCELLED, ""),
         (Code.INTERNAL, "Received RST_STREAM with error code 2"),
+        (Code.INTERNAL, "Internal error from Core"),
         (Code.UNKNOWN, "Stream removed"),
     ],
 )

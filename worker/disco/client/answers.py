@@ -24,7 +24,10 @@ from disco.client.errors import (
 )
 
 _DETAILS_KEY = "grpc-status-details-bin"
-_BROKEN_TEXTS = ("RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed")
+_BROKEN_TEXTS = (
+    "RST_STREAM", "Stream removed", "GOAWAY", "Connection reset", "Socket closed",
+    "Internal error from Core",  # grpc.aio, if the answer comes while it still sends an upload
+)  # fmt: skip
 _FULL_TEXT = "Concurrent RPC limit exceeded"
 """What gRPC itself answers for a server that has all the calls that it takes."""
 

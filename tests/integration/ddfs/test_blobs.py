@@ -335,6 +335,24 @@ def test_a_root_that_cannot_be_reached_is_left_out_for_reading_and_writing(
         ddfs.push("t", [(io.BytesIO(b"3"), "z")], replicas=2)
 
 
+def test_roots_in_another_order_or_of_another_ddfs_are_refused_before_their_blobs_are_garbage(
+    tmp_path: Path,
+) -> None:
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    DDFS(f"{a},{b}").push("t", [(io.BytesIO(b"1"), "x")], replicas=2)
+    DDFS(c).push("u", [(io.BytesIO(b"2"), "y")])
+
+    for roots in (f"{b},{a}", b, f"{c},{b}", f"{a},{c}", f"{tmp_path / 'unmounted'},{b}"):
+        ddfs = DDFS(roots)
+        with pytest.raises(DiscoError, match="DISCO_DDFS names the roots in another order"):
+            ddfs.collect(0)
+        with pytest.raises(DiscoError, match="DISCO_DDFS names the roots in another order"):
+            ddfs.push("t", [(io.BytesIO(b"3"), "z")])
+
+    assert contents(DDFS(f"{a},{b}"), "t") == {"x": b"1"}
+    assert contents(DDFS(c), "u") == {"y": b"2"}
+
+
 def test_a_root_of_another_format_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "root.json").write_text(json.dumps({"format": 2, "id": "x"}))
 

@@ -21,12 +21,12 @@ with DDFS() as ddfs:
 """
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_eight_processes_that_update_a_tag_fifty_times_each_lose_nothing_and_double_nothing(
     root: str, script: Callable[..., subprocess.Popen[str]]
 ) -> None:
     writers = [script(WRITER, str(number)) for number in range(8)]
-    said = [writer.communicate(timeout=500)[0] for writer in writers]
+    said = [writer.communicate(timeout=800)[0] for writer in writers]
 
     assert [writer.returncode for writer in writers] == [0] * 8, said
     urls = [url for (url,) in DDFS(root).urls("busy")]

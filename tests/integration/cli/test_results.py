@@ -156,3 +156,17 @@ async def test_lost_results_are_told_and_leave_nothing(
     assert done.err.startswith("Error: ")
     assert list(shell.directory.glob("*out*")) == []
     assert list(shell.directory.glob(".disco-*")) == []
+
+
+async def test_what_no_stream_can_encode_is_escaped(server: FakeBackend, shell: Shell) -> None:
+    async with serving_partition([blocks_of(("lone \ud800", float("nan")))]) as partition:
+        server.add("default", "odd")
+        server.finish("default", "odd", source=source_of(partition))
+
+        printed = await shell.disco("results", "odd")
+        told = await shell.disco("watch", "odd", "--json")
+
+    assert (printed.status, printed.out) == (0, "lone \\ud800\tnan\n")
+    assert json.loads(told.out.splitlines()[-1])["results"] == [
+        {"key": "lone \ud800", "value": "nan"}
+    ]

@@ -63,3 +63,16 @@ def test_a_job_that_failed_without_a_failed_attempt_has_its_message_only() -> No
 def test_what_a_job_prints_cannot_clear_the_screen() -> None:
     event = coordinator_pb2.JobEvent(kind="output", stage_name="map", text="a\tb\x1b[2J\x00\nc")
     assert list(event_lines(event)) == ["map:0 | a\tb\\x1b[2J\\x00", "map:0 | c"]
+
+
+def test_nothing_that_a_job_says_can_move_the_cursor() -> None:
+    evil = "\x1b]0;title\x07"
+    failed = report(f"ValueError: {evil}", 1, traceback=f"Traceback:\n  {evil}", record=evil)
+    progress = coordinator_pb2.JobProgress(message=f"{failed.failure.message}\n{evil}")
+    progress.failures.append(failed)
+    lines = list(failure_lines(progress))
+    for kind in ("output", "status", "task-failed"):
+        lines += event_lines(coordinator_pb2.JobEvent(kind=kind, text=evil))
+
+    assert lines[:2] == ["ValueError: \\x1b]0;title\\x07", "\\x1b]0;title\\x07"]
+    assert "".join(lines).isprintable()

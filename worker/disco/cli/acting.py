@@ -66,6 +66,7 @@ def delete(job: tuple[JobName, ...]) -> int:
 
 def _each(names: tuple[JobName, ...], act: Callable[["Client", JobName], str]) -> int:
     """Do it to each, say what came of it, and return the worst exit status."""
+    from disco.cli.wording import printable
     from disco.client.errors import ClientError, NotConnectedError
 
     status = 0
@@ -76,6 +77,6 @@ def _each(names: tuple[JobName, ...], act: Callable[["Client", JobName], str]) -
             except NotConnectedError:
                 raise  # nor would the others be reached
             except ClientError as error:
-                click.secho(f"{name}: {error}", err=True, fg="red")
+                click.secho(f"{name}: {printable(str(error))}", err=True, fg="red")
                 status = max(status, exit_status(error))
     return status

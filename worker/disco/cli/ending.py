@@ -142,8 +142,12 @@ class Ending:
         cancelled = progress.phase == _CANCELLED
         how = "was cancelled" if cancelled else "failed"
         _say(f"Error: {self._name} {how} after {duration_text(took_s)}", fg="red")
-        lines = [progress.message] if cancelled else wording.failure_lines(progress)
-        for line in lines:
+        told = (
+            wording.printable_lines(progress.message)
+            if cancelled
+            else wording.failure_lines(progress)
+        )
+        for line in told:
             _say(line)
         for line in self._advice.failed:
             _say(line)

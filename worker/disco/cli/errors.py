@@ -35,8 +35,11 @@ class CommandError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message."""
+        from disco.cli.wording import printable_lines
+
         colour = False if os.environ.get("NO_COLOR") else None
-        click.secho(f"Error: {self.message}", file=file, err=file is None, fg="red", color=colour)
+        message = "\n".join(printable_lines(self.message))
+        click.secho(f"Error: {message}", file=file, err=file is None, fg="red", color=colour)
 
 
 def reader_gone() -> int:

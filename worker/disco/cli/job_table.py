@@ -6,6 +6,7 @@ import click
 
 from disco.cli.columns import columns
 from disco.cli.remote_progress import age_s, elapsed_s, phase_name
+from disco.cli.wording import printable
 from disco.v1 import coordinator_pb2, jobs_pb2
 
 _COLOURS = {
@@ -47,7 +48,7 @@ def _cells(job: jobs_pb2.Job, now_s: float) -> tuple[str, ...]:
         f"{job.tasks_done}/{job.tasks_total}" if job.tasks_total else "-",
         brief_duration(age_s(job, now_s)),
         brief_duration(elapsed_s(job, now_s)) if job.HasField("started") else "-",
-        job.submitted_by or "-",
+        printable(job.submitted_by) or "-",  # who may edit a job can write anything there
     )
 
 

@@ -89,7 +89,7 @@ class LiveDisplay:
         phase = coordinator_pb2.JobPhase.Name(progress.phase).removeprefix("JOB_PHASE_").lower()
         workers = wording.plural(progress.workers, "worker")
         where = progress.message or f"{workers}, {wording.plural(progress.slots, 'slot')}"
-        self._spinner.update(text=f"{phase}  [dim]{escape(where)}[/dim]")
+        self._spinner.update(text=f"{phase}  [dim]{escape(wording.printable(where))}[/dim]")
         return self._spinner
 
     def _stages(self, progress: coordinator_pb2.JobProgress) -> Table:

@@ -1,5 +1,6 @@
 """The ``disco`` command: its subcommands, its version, and how it ends."""
 
+import io
 import os
 import sys
 
@@ -42,9 +43,12 @@ def cli(context: click.Context) -> None:
 
 def main() -> None:
     """Run the command line and exit; ``disco.cli.errors`` says which status means what."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot say in its encoding, it escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(prog_name="disco", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as after ">&-"
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         status = error.exit_code

@@ -1,11 +1,14 @@
 """Records on a screen: which of them are shown, and how each becomes a line or a JSON value."""
 
 import heapq
+import math
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import click
+
+from disco.cli.wording import printable
 
 
 def selected(
@@ -20,33 +23,37 @@ def selected(
     """
     if top is None:
         return islice(records, head)
+    records = iter(records)
+    first = list(islice(records, top))  # kept: what was compared cannot be read again
     try:
-        return iter(heapq.nlargest(top, records, key=lambda pair: pair[1]))
+        return iter(heapq.nlargest(top, chain(first, records), key=lambda pair: pair[1]))
     except TypeError as error:
         click.secho(
             f"--top: these values have no order ({error}); here are the first",
             err=True,
             fg="yellow",
         )
-        return islice(records, top)
+        return iter(first)
 
 
 def line_of(key: Any, value: Any) -> str:
-    """Return a record as the text format writes it, but always on one line."""
+    """Return a record as the text format writes it, but on one line, and harmless to a terminal."""
     return _cell(key) if value is None else f"{_cell(key)}\t{_cell(value)}"
 
 
 def _cell(value: Any) -> str:
     text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
-    return text.replace("\n", "\\n").replace("\t", "\\t")
+    return printable(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def json_value(value: Any) -> Any:
-    """Return *value* if JSON has it; bytes as text, anything else as its ``repr``."""
+    """Return *value* if JSON has it; bytes as text, anything else (such as nan) as its ``repr``."""
     if isinstance(value, list | tuple):
         return [json_value(item) for item in value]
     if isinstance(value, dict):
         return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
     if value is None or isinstance(value, str | int | float):
         return value
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)

@@ -22,6 +22,7 @@ from disco.cli.server import JobName, job_argument, open_server
 @connection_options
 def wait(job: JobName, wanted: str, timeout: float | None) -> int:
     """Wait until JOB has ended, and say how it did."""
+    from disco.cli import wording
     from disco.cli.remote_progress import phase_name
     from disco.manifest.quantities import duration_text
     from disco.v1 import coordinator_pb2
@@ -37,6 +38,6 @@ def wait(job: JobName, wanted: str, timeout: float | None) -> int:
     click.echo(f"{ended.name} {phase_name(ended.phase)}")
     if ended.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED:
         return 0
-    if ended.message:
-        click.echo(ended.message, err=True)
+    for line in wording.printable_lines(ended.message):
+        click.echo(line, err=True)
     return 0 if wanted == "ended" else EXIT_FAILED

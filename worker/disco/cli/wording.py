@@ -34,8 +34,18 @@ _ESCAPED = {
 
 
 def printable(text: str) -> str:
-    """Return *text* with control characters escaped: what a job prints must not move the cursor."""
-    return text.translate(_ESCAPED)
+    """Return *text* with control characters escaped: what a job says must not move the cursor.
+
+    So are lone surrogates, which no stream takes.
+    """
+    if text.isprintable():
+        return text
+    return text.encode(errors="backslashreplace").decode().translate(_ESCAPED)
+
+
+def printable_lines(text: str) -> Iterator[str]:
+    """Yield the lines of *text*, each ``printable``."""
+    return map(printable, text.splitlines())
 
 
 def local_time(seconds: float) -> str:
@@ -117,12 +127,12 @@ def event_lines(event: coordinator_pb2.JobEvent) -> Iterator[str]:
     """Yield the lines that a person should see of an event; none if progress shows it anyway."""
     if event.kind == "output":
         who = task_name(event.stage_name, event.attempt)
-        for line in event.text.splitlines():
-            yield f"{who} | {printable(line)}"
+        for line in printable_lines(event.text):
+            yield f"{who} | {line}"
     elif event.kind == "status":
         yield f"{task_name(event.stage_name, event.attempt)}: {printable(event.text)}"
     elif event.kind in WARNINGS:
-        yield event.text
+        yield printable(event.text)
 
 
 def task_name(stage_name: str, attempt: common_pb2.AttemptRef) -> str:
@@ -132,14 +142,14 @@ def task_name(stage_name: str, attempt: common_pb2.AttemptRef) -> str:
 
 def failure_lines(progress: coordinator_pb2.JobProgress) -> Iterator[str]:
     """Yield what a person needs to know of a job that failed: what, where, with which record."""
-    yield progress.message
+    yield from printable_lines(progress.message)
     report = decisive_failure(progress)
     if report is None:
         return
     failure = report.failure
     if failure.traceback:
         yield ""
-        yield from failure.traceback.rstrip().splitlines()
+        yield from printable_lines(failure.traceback.rstrip())
     yield ""
     yield from _labelled("record", failure.record)
     yield from _labelled("input", failure.input)
@@ -154,7 +164,7 @@ def failure_lines(progress: coordinator_pb2.JobProgress) -> Iterator[str]:
 
 def _labelled(label: str, text: str) -> Iterator[str]:
     if text:
-        yield f"  {label:<8} {text}"
+        yield f"  {label:<8} {printable(text)}"
 
 
 def decisive_failure(

@@ -231,9 +231,14 @@ def _has_rivals(simulation: Simulation) -> bool:
     return some and simulation.settings.speculation_multiplier > 0
 
 
-def _strikes(fault: Fault) -> Callable[[Simulation], bool]:
-    """Return a question: is *fault* among those that strike? It uses the simulation up."""
-    return lambda simulation: any(planned is fault for *_, planned in faults.plan_of(simulation))
+def _strikes(*wanted: Fault) -> Callable[[Simulation], bool]:
+    """Return a question: do all of these faults strike? It uses the simulation up."""
+
+    def all_strike(simulation: Simulation) -> bool:
+        planned = [fault for *_, fault in faults.plan_of(simulation)]
+        return all(fault in planned for fault in wanted)
+
+    return all_strike
 
 
 def _has_output(simulation: Simulation) -> bool:
@@ -312,6 +317,7 @@ MUTATIONS = (
         name="sealed before it is complete",
         why="the worker says that it has pushed everything",
         changes=((Ledger, "seal", _seal_what_is_there),),
+        seeds=300,
     ),
     Mutation(
         name="readers see what is not sealed",
@@ -347,6 +353,8 @@ MUTATIONS = (
         name="reports sent once",
         why="gRPC delivers",
         changes=((ReportBook, "resend", _send_once),),
+        needs=_strikes(faults.break_connections, faults.lag),
+        seeds=300,
     ),
     Mutation(
         name="worker remembers credit that the coordinator has forgotten",

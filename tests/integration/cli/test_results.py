@@ -14,7 +14,7 @@ from disco_gateway.backend import ResultSource
 from disco_gateway.fake import FakeBackend
 from disco_gateway.fake_partition import serving_partition, source_of
 
-from .conftest import Shell, blocks_of
+from .conftest import COUNT, Shell, blocks_of, is_watched, until
 
 ALL = [("a", 3), ("b", 2), ("c", 1), ("d", 9)]
 
@@ -159,12 +159,16 @@ async def test_lost_results_are_told_and_leave_nothing(
 
 
 async def test_what_no_stream_can_encode_is_escaped(server: FakeBackend, shell: Shell) -> None:
+    shell.write("count.py", COUNT)
     async with serving_partition([blocks_of(("lone \ud800", float("nan")))]) as partition:
-        server.add("default", "odd")
+        following = await shell.start(
+            "submit", "count.py", "raw://a", "--name", "odd", "--follow", "--json"
+        )
+        await until(lambda: is_watched(server))
         server.finish("default", "odd", source=source_of(partition))
 
+        told = await shell.ended(following)
         printed = await shell.disco("results", "odd")
-        told = await shell.disco("watch", "odd", "--json")
 
     assert (printed.status, printed.out) == (0, "lone \\ud800\tnan\n")
     assert json.loads(told.out.splitlines()[-1])["results"] == [

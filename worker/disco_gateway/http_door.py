@@ -5,11 +5,13 @@ Streams are lines of JSON. An error before the first line is the answer; later, 
 """
 
 import json
+import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2  # type: ignore[import-untyped]
 
@@ -23,6 +25,8 @@ from disco_gateway.metrics import CONTENT_TYPE, Metrics
 from disco_gateway.openapi import document
 from disco_gateway.routes import ROUTES, UPLOAD, UPLOAD_PATH, Route, request_from, to_json
 from disco_gateway.service import Service
+
+log = logging.getLogger(__name__)
 
 DOOR = "http"
 NDJSON = "application/x-ndjson"
@@ -76,6 +80,14 @@ def application(service: Service, calls: Calls, metrics: Metrics) -> web.Applica
     app.router.add_get("/metrics", door.metrics, allow_head=False)
     app.on_response_prepare.append(_add_headers)
     return app
+
+
+def _is_no_complaint(record: logging.LogRecord) -> bool:
+    """Keep out what aiohttp says of requests that are no HTTP: it quotes them, tokens included."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+log.addFilter(_is_no_complaint)
 
 
 class _Door:

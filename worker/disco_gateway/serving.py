@@ -16,7 +16,7 @@ from disco_gateway.backend import Backend
 from disco_gateway.calls import Calls
 from disco_gateway.certificate import Certificate
 from disco_gateway.grpc_door import add_door
-from disco_gateway.http_door import application
+from disco_gateway.http_door import application, log
 from disco_gateway.limits import Limits
 from disco_gateway.methods import SERVICE
 from disco_gateway.metrics import Metrics
@@ -130,6 +130,7 @@ async def _http_served(
         check_private(host, address)
     runner = web.AppRunner(
         app,
+        logger=log,
         access_log=None,
         handler_cancellation=True,  # a reader that has gone must not be waited for
         keepalive_timeout=_KEEPALIVE_S,

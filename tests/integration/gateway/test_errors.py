@@ -1,5 +1,6 @@
 """Every error, as both doors tell it."""
 
+import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator
@@ -256,3 +257,17 @@ async def test_a_body_that_contradicts_its_path_is_refused(gateway: Gateway) -> 
         async with http.post("/v1/namespaces/team/jobs", json=body) as response:
             assert response.status == 400
             assert "in the path" in (await response.json())["message"]
+
+
+async def test_a_request_that_is_no_http_leaves_nothing_in_the_log(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.served.http_port)
+    writer.write(f"GET {JOB} HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\0\r\n\r\n".encode())
+
+    answered = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert answered.startswith(b"HTTP/1.0 400 ")
+    assert caplog.text == ""

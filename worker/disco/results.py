@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from disco import session
+from disco.ddfs_inputs import expanded
 from disco.error import DataError, DiscoError
 from disco.util import schemesplit
 from disco.worker.reading import InputChain, Meter
@@ -70,7 +71,7 @@ def records(
     Raises:
         DataError: Something cannot be read, or is not there any more.
     """
-    for is_result, some in groupby(inputs, lambda urls: scheme_of(urls[0]) == DISCO):
+    for is_result, some in groupby(expanded(inputs), lambda urls: scheme_of(urls[0]) == DISCO):
         if is_result:
             yield from _results([urls[0] for urls in some], chain, params, notifier, trust=trust)
             continue

@@ -226,7 +226,7 @@ def test_the_gateway_is_called_by_whom_is_let_and_calls_what_it_must(
     assert [rule.get("from") for rule in policy["ingress"]] == [None]  # everybody
     jobs = [rule for rule in policy["egress"] if "to" in rule]
     assert [port["port"] for rule in jobs for port in rule["ports"]] == [7071, 7072]
-    peers: list["Object"] = [{"namespaceSelector": {}}]
+    peers: list[Object] = [{"namespaceSelector": {}}]
     some = helm.render({"gateway": {"clientsFrom": peers}}).of("NetworkPolicy", "disco-gateway")
     assert [rule["from"] for rule in some["spec"]["ingress"]] == [peers]
 

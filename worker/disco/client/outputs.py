@@ -7,13 +7,14 @@ from itertools import islice
 from typing import Any
 
 from disco.client.decoding import distrust
-from disco.client.errors import NotPossibleError, UntrustedError
+from disco.client.errors import LostRecordsError, NotPossibleError, UntrustedError
 from disco.v1 import jobs_pb2
 from disco_engine.inputs.urls import local_path
 from disco_engine.program import ProgramError
 
 _BATCH = 1_000
-_WITH_PICKLES = "pickle"
+_WITH_PICKLES = ("pickle", "")
+"""Formats whose files may hold pickles; without one, each file's name says what it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Output:
 
         Raises:
             NotPossibleError: They cannot be found from here.
+            LostRecordsError: Some are gone.
         """
         from disco_engine.outputs.reading import part_urls  # needs fsspec
 
@@ -45,9 +47,12 @@ class Output:
                 " have it, or give the job an output URL that can be reached from here"
             )
         try:
-            return part_urls(url)
+            urls = part_urls(url)
         except ProgramError as error:
             raise self._unreadable(error) from error
+        if len(urls) < self.info.parts:
+            raise self._lost(f"{len(urls)} of its {self.info.parts} files are there")
+        return urls
 
     async def batches(
         self, first: int, count: int, *, trusted: bool
@@ -60,23 +65,35 @@ class Output:
             trusted: Pickles may be read.
 
         Raises:
-            UntrustedError: The output consists of pickles.
+            UntrustedError: The output may consist of pickles.
             NotPossibleError: It cannot be read from here.
+            LostRecordsError: Files or records are gone.
         """
-        if self.info.output_format == _WITH_PICKLES and not trusted:
+        if self.info.output_format in _WITH_PICKLES and not trusted:
             raise UntrustedError(distrust(self.job))
         records = self._records(first, first + count if count else None)
+        came = 0
         try:
             while batch := await asyncio.to_thread(list, islice(records, _BATCH)):
+                came += len(batch)
                 yield batch
         except ProgramError as error:
             raise self._unreadable(error) from error
+        # More are none too many: in text, a record with a newline is two.
+        if not (first or count) and came < self.info.records:
+            raise self._lost(f"{came} of its {self.info.records} records are there")
 
     def _records(self, first: int, stop: int | None) -> Iterator[tuple[Any, Any]]:
         from disco_engine.outputs.reading import read_part  # needs fsspec
 
         for url in self.urls()[first:stop]:
             yield from read_part(url, self.info.output_format)
+
+    def _lost(self, what: str) -> LostRecordsError:
+        return LostRecordsError(
+            f"the output of {self.job} is not what it has written any more: {what}, in"
+            f" {self.info.output_url}; bring back what is missing, or run the job again"
+        )
 
     def _unreadable(self, error: ProgramError) -> NotPossibleError:
         return NotPossibleError(f"the output of {self.job}: {error.failure.message}")

@@ -1,4 +1,11 @@
-from disco.cli.wording import decisive_failure, event_lines, failure_lines
+from disco.cli.wording import (
+    decisive_failure,
+    event_lines,
+    failure_lines,
+    finished_line,
+    progress_line,
+    task_name,
+)
 from disco.v1 import common_pb2, coordinator_pb2
 
 
@@ -76,3 +83,12 @@ def test_nothing_that_a_job_says_can_move_the_cursor() -> None:
 
     assert lines[:2] == ["ValueError: \\x1b]0;title\\x07", "\\x1b]0;title\\x07"]
     assert "".join(lines).isprintable()
+
+
+def test_nor_can_the_name_of_a_stage() -> None:
+    evil, escaped = "\x1b[2J", "\\x1b[2J"
+    stage = coordinator_pb2.StageProgress(name=evil, started_s=1.0, finished_s=2.0)
+
+    assert task_name(evil, common_pb2.AttemptRef(task=3)) == f"{escaped}:3"
+    assert progress_line(stage, 3.0).startswith(f"{escaped}: ")
+    assert finished_line(stage).startswith(f"{escaped}: ")

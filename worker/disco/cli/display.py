@@ -137,7 +137,8 @@ class LineDisplay:
     def _tell_start(self, stage: coordinator_pb2.StageProgress) -> None:
         if stage.name not in self._started:
             self._started.add(stage.name)
-            self.note(f"{stage.name}: started, {wording.plural(stage.tasks_total, 'task')}")
+            tasks = wording.plural(stage.tasks_total, "task")
+            self.note(f"{wording.printable(stage.name)}: started, {tasks}")
 
     def _tell_end(self, stage: coordinator_pb2.StageProgress) -> None:
         if stage.name not in self._finished:

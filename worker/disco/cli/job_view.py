@@ -132,7 +132,7 @@ def _skew(job: jobs_pb2.Job) -> Iterator[str]:
             for label in labels[:3]
         )
         times = f"; the largest has {largest / mean:.1f} times the mean" if mean else ""
-        yield f"  {stage.name}: {shares} of {size_text(stage.bytes_out)}{times}"
+        yield f"  {wording.printable(stage.name)}: {shares} of {size_text(stage.bytes_out)}{times}"
 
 
 def _failures(job: jobs_pb2.Job) -> Iterator[Text]:

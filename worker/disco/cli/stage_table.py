@@ -40,7 +40,7 @@ def _row(
     stage: coordinator_pb2.StageProgress, now_s: float, *, over: bool
 ) -> tuple[RenderableType, ...]:
     bar = ProgressBar(total=max(stage.tasks_total, 1), completed=stage.tasks_done)
-    name = Text(f"  {stage.name}")
+    name = Text(f"  {wording.printable(stage.name)}")
     if not stage.started_s:
         return name, bar, Text("not run" if over else "waiting", style="dim"), "", "", "", ""
     done = f"{stage.tasks_done}/{stage.tasks_total}"

@@ -99,7 +99,9 @@ def retries_text(count: int) -> str:
 
 def progress_line(stage: coordinator_pb2.StageProgress, now_s: float) -> str:
     """Return a line on a stage that runs: how far, how fast, how long still."""
-    parts = [f"{stage.name}: {stage.tasks_done}/{plural(stage.tasks_total, 'task')} done"]
+    parts = [
+        f"{printable(stage.name)}: {stage.tasks_done}/{plural(stage.tasks_total, 'task')} done"
+    ]
     if stage.tasks_running:
         parts.append(f"{stage.tasks_running} running")
     if rate := rate_text(stage, now_s):
@@ -115,7 +117,8 @@ def finished_line(stage: coordinator_pb2.StageProgress) -> str:
     """Return a line on a stage that has ended: what it did."""
     took_s = seconds_of(stage, 0.0)
     parts = [
-        f"{stage.name}: finished {plural(stage.tasks_total, 'task')} in {duration_text(took_s)}",
+        f"{printable(stage.name)}: finished {plural(stage.tasks_total, 'task')}"
+        f" in {duration_text(took_s)}",
         f"{count_text(stage.records_in)} records in, {count_text(stage.records_out)} out",
     ]
     if stage.retries:
@@ -137,7 +140,7 @@ def event_lines(event: coordinator_pb2.JobEvent) -> Iterator[str]:
 
 def task_name(stage_name: str, attempt: common_pb2.AttemptRef) -> str:
     """Return what people call a task: "map:3"."""
-    return f"{stage_name}:{attempt.task}"
+    return f"{printable(stage_name)}:{attempt.task}"
 
 
 def failure_lines(progress: coordinator_pb2.JobProgress) -> Iterator[str]:

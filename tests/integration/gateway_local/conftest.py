@@ -173,6 +173,10 @@ class Server:
     directory: Path
     people: dict[str, Person] = field(default_factory=dict)
 
+    def processes(self) -> dict[int, str]:
+        """Return the command lines of its processes by id: of all jobs, slots included."""
+        return processes_in(self.directory)
+
     def __getattr__(self, name: str) -> Person:
         """Return the one of that name."""
         return Person(
@@ -226,7 +230,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             return await stack.enter_async_context(served(directory, **settings))
 
         yield start
-    assert processes_below(os.getpid()) == {}, "processes were left"
+    assert processes_in(tmp_path) == {}, "processes were left"
 
 
 @pytest.fixture
@@ -267,3 +271,13 @@ def processes_below(pid: int) -> dict[int, str]:
         with contextlib.suppress(OSError):
             lines[process] = Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
     return lines
+
+
+def processes_in(directory: Path) -> dict[int, str]:
+    """Return what we have started that has its files there, and what that has started.
+
+    Servers of other tests, which last longer than theirs, are none of it.
+    """
+    ours = processes_below(os.getpid())
+    roots = {pid: line for pid, line in ours.items() if str(directory) in line}
+    return roots | {pid: line for root in roots for pid, line in processes_below(root).items()}

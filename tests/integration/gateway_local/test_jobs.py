@@ -11,7 +11,7 @@ import pytest
 
 from disco.v1 import coordinator_pb2, jobs_pb2
 
-from .conftest import Gate, Gates, Person, Serve, eventually, gated, processes_below
+from .conftest import Gate, Gates, Person, Serve, Server, eventually, gated
 
 PENDING = coordinator_pb2.JOB_PHASE_PENDING
 SUCCEEDED = coordinator_pb2.JOB_PHASE_SUCCEEDED
@@ -55,13 +55,13 @@ async def test_only_what_holds_results_stays_of_a_job_that_has_ended(
     await server.ann.until("kept", "SUCCEEDED")
     done = await server.ann.until("written", "SUCCEEDED")
 
-    await eventually(lambda: len(processes_below(os.getpid())) == 1)
-    assert "disco_engine.partition" in next(iter(processes_below(os.getpid()).values()))
+    await eventually(lambda: len(server.processes()) == 1)
+    assert "disco_engine.partition" in next(iter(server.processes().values()))
     assert (done.results.output_url, done.results.records) == (str(out), 1)
     assert (out / "_SUCCESS").exists()
     assert (await server.ann.results("written"))[0].output_url == str(out)
     await server.ann.delete("kept")
-    await eventually(lambda: processes_below(os.getpid()) == {})
+    await eventually(lambda: server.processes() == {})
     assert (out / "_SUCCESS").exists()
     await eventually(lambda: not list(server.directory.iterdir()))
 
@@ -105,7 +105,7 @@ async def test_a_running_job_is_cancelled_and_leaves_nothing(serve: Serve, gate:
 
     assert job.message == "cancelled by ann: it was a mistake"
     assert job.reason == "Cancelled"
-    await eventually(lambda: processes_below(os.getpid()) == {})
+    await eventually(lambda: server.processes() == {})
     assert (await server.ann.cancel("gated")).phase == CANCELLED
 
 
@@ -117,7 +117,7 @@ async def test_a_job_that_has_just_started_can_be_cancelled(serve: Serve, gate: 
     await server.ann.cancel("gated")
 
     await server.ann.until("gated", "CANCELLED")
-    await eventually(lambda: processes_below(os.getpid()) == {})
+    await eventually(lambda: server.processes() == {})
 
 
 async def test_deleting_a_running_job_stops_it_and_frees_its_name(
@@ -143,7 +143,7 @@ async def test_deleting_a_running_job_stops_it_and_frees_its_name(
         await anext(server.ann.watch("gated", heard.cursor))
     assert told.value.code() is grpc.StatusCode.ABORTED
     await server.ann.delete("gated")
-    await eventually(lambda: processes_below(os.getpid()) == {})
+    await eventually(lambda: server.processes() == {})
     await eventually(lambda: not list(server.directory.iterdir()))
 
 
@@ -156,7 +156,7 @@ async def test_jobs_whose_time_is_over_are_deleted(serve: Serve, gate: Gate) -> 
         await _until_it_is_gone(server.ann, "gone")
 
     assert told.value.code() is grpc.StatusCode.NOT_FOUND
-    await eventually(lambda: processes_below(os.getpid()) == {})
+    await eventually(lambda: server.processes() == {})
 
 
 async def test_of_finished_jobs_the_oldest_are_deleted_with_their_results(
@@ -171,7 +171,7 @@ async def test_of_finished_jobs_the_oldest_are_deleted_with_their_results(
     with pytest.raises(grpc.aio.AioRpcError, match="there is no job 'one'"):
         await server.ann.get("one")
     assert (await server.ann.results("two"))[1] == 1
-    await eventually(lambda: len(processes_below(os.getpid())) == 1)
+    await eventually(lambda: len(server.processes()) == 1)
 
 
 async def test_of_results_the_oldest_go_and_the_job_says_so(serve: Serve, gate: Gate) -> None:
@@ -188,7 +188,7 @@ async def test_of_results_the_oldest_go_and_the_job_says_so(serve: Serve, gate: 
         await server.ann.results("one")
     assert told.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert (await server.ann.results("two"))[1] == 1
-    await eventually(lambda: len(processes_below(os.getpid())) == 1)
+    await eventually(lambda: len(server.processes()) == 1)
 
 
 async def test_a_job_that_takes_too_long_fails_and_says_so(serve: Serve, gate: Gate) -> None:
@@ -220,7 +220,7 @@ async def test_watchers_lose_no_event_although_the_coordinator_is_killed(
                     break  # a new stream for all that follows
         if not killed and "stage-started" in kinds:
             killed = True
-            _kill("disco_engine.coordinator")
+            _kill(server, "disco_engine.coordinator")
             gate.open()
 
     assert numbers == list(range(1, len(numbers) + 1))
@@ -236,9 +236,9 @@ async def test_results_can_be_read_after_the_process_that_holds_them_was_killed(
     gate.open()
     await server.ann.submit("gated", gated(gate, tasks=3))
     await server.ann.until("gated", "SUCCEEDED")
-    await eventually(lambda: len(processes_below(os.getpid())) == 1)
+    await eventually(lambda: len(server.processes()) == 1)
 
-    _kill("disco_engine.partition")
+    _kill(server, "disco_engine.partition")
 
     assert (await server.ann.results("gated"))[1] == 3
 
@@ -331,7 +331,7 @@ async def _until_it_is_gone(person: Person, name: str) -> None:
         await person.until(name, "SUCCEEDED")
 
 
-def _kill(module: str) -> None:
+def _kill(server: Server, module: str) -> None:
     """Kill the only process that runs a module."""
-    (pid,) = (pid for pid, line in processes_below(os.getpid()).items() if module in line)
+    (pid,) = (pid for pid, line in server.processes().items() if module in line)
     os.kill(pid, signal.SIGKILL)

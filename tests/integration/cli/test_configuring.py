@@ -130,3 +130,11 @@ async def test_commands_flags_and_contexts_are_completed(shell: Shell) -> None:
     assert await completed("disco ls --all", 2) == ["--all-namespaces"]
     assert await completed("disco ls --context p", 3) == ["prod"]
     assert await completed("disco config use-context ", 3) == ["prod"]
+
+
+async def test_a_context_for_what_is_no_server_is_not_made(shell: Shell) -> None:
+    done = await shell.disco("config", "set-context", "one", "--server", "http://a b")
+
+    assert done.status == 2
+    assert "'http://a b' is no server: expected disco://host:port" in done.err
+    assert (await shell.disco("config", "get-contexts", "-o", "name")).out == ""

@@ -144,8 +144,11 @@ def delete_context(name: str) -> None:
 def set_context(name: str, current: bool, token_stdin: bool, **flags: Any) -> None:
     """Make the context NAME, or change what is given of it."""
     from disco.client import config as settings
+    from disco.client.connection import address_of
 
     with client_errors():
+        if flags["server"]:
+            address_of(flags["server"])
         loaded = settings.load()
         before = loaded.contexts.get(name, settings.Context())
         changed = _changed(before, given(flags), sys.stdin.read().strip() if token_stdin else None)

@@ -159,7 +159,7 @@ def _current(layers: Sequence[Context], path: Path) -> tuple[str, list[Context]]
     if not name:
         return "", []
     context = _named(name, path)
-    if server and (not context.server or _address(context.server) != _address(server)):
+    if server and (not context.server or address_of(context.server) != address_of(server)):
         return "", []
     return name, [context]
 
@@ -204,7 +204,7 @@ def _merged(layers: Sequence[Context], name: str) -> Connection:
             f"the connection to {target.server} has a ca_file, and is insecure: without TLS"
             " nothing is checked; remove one of the two"
         )
-    host, port = _address(target.server)
+    host, port = address_of(target.server)
     return replace(
         connection,
         server=f"{host}:{port}",
@@ -218,7 +218,7 @@ def _text(layers: Sequence[Context], name: str) -> str:
     return next((text for layer in layers if (text := getattr(layer, name))), "")
 
 
-def _address(server: str) -> tuple[str, int]:
+def address_of(server: str) -> tuple[str, int]:
     """Return host and port of a server's address.
 
     Raises:

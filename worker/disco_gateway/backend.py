@@ -151,7 +151,7 @@ class ResultSource:
 
     Attributes:
         job_uid: The job, as its partition services know it.
-        parts: In order; those without records included.
+        parts: Those that have records, in order.
         connect: Opens a connection to a service, by its id. Who calls it closes the channel.
     """
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -19,9 +19,11 @@ from disco_gateway.errors import (
 )
 from disco_gateway.limits import Limits
 from disco_gateway.methods import METHODS, Method
+from disco_gateway.remembering import Remembered
 
-_KNOWN_S = 10.0
-"""How long an accepted token is not asked about again: a job's client asks every second or so."""
+KNOWN_S = 10.0
+"""How long an accepted token is not asked about again, and so may still be used after it was taken
+away: a job's client asks every second or so."""
 
 _MAX_KNOWN = 1_000
 _MAX_TOKEN = 16 * 1024
@@ -38,8 +40,9 @@ class Callers:
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
         self._backend = backend
-        self._clock = clock
-        self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+        self._known: Remembered[bytes, Caller] = Remembered(
+            for_s=KNOWN_S, most=_MAX_KNOWN, clock=clock
+        )
 
     async def of(self, authorization: str | None) -> Caller:
         """Return who shows *authorization*, the text "Bearer" and a token.
@@ -50,14 +53,10 @@ class Callers:
         """
         token = _token(authorization)
         digest = hashlib.sha256(token.encode()).digest()
-        until_s, caller = self._known.get(digest, (0.0, None))
-        if caller is None or self._clock() >= until_s:
-            self._known.pop(digest, None)
-            caller = await self._backend.authenticate(token)
-            self._known[digest] = (self._clock() + _KNOWN_S, replace(caller, token=""))
-        while len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
-        return replace(caller, token=token)
+        return replace(await self._known.of(digest, lambda: self._ask(token)), token=token)
+
+    async def _ask(self, token: str) -> Caller:
+        return replace(await self._backend.authenticate(token), token="")
 
 
 def _token(authorization: str | None) -> str:

@@ -1,10 +1,9 @@
-"""Who is asking, and whether he may: the API server's own answers, remembered for a moment.
+"""Who is asking, and whether he may: the API server's own answers, rights remembered for a moment.
 
 TokenReview says whose token it is, SubjectAccessReview whether its owner may do that with DiscoJobs
 there, so that nobody can do through the gateway what ``kubectl`` would not let him.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,17 +11,15 @@ from typing import NamedTuple
 
 from disco_gateway.backend import Caller, Verb
 from disco_gateway.errors import DeniedError, UnauthenticatedError, UnavailableError
+from disco_gateway.remembering import Remembered
 from disco_operator.api import Api
 from disco_operator.cluster import Kind
 from disco_operator.cluster import UnavailableError as ClusterUnavailableError
-from disco_operator.gateway.remembering import Remembered
 from disco_operator.model import GROUP, Json
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
-IDENTITY_COUNTS_S = 10.0
-"""How long a token that was taken away may still be used to read."""
 PERMISSION_COUNTS_S = 5.0
 MAX_REMEMBERED = 2_000
 MAX_TOKEN_BYTES = 16 * 1024
@@ -50,15 +47,12 @@ class Access:
 
     def __init__(self, api: Api, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._api = api
-        self._callers: Remembered[bytes, Caller] = Remembered(
-            for_s=IDENTITY_COUNTS_S, most=MAX_REMEMBERED, clock=clock
-        )
         self._permissions: Remembered[_Question, None] = Remembered(
             for_s=PERMISSION_COUNTS_S, most=MAX_REMEMBERED, clock=clock
         )
 
     async def caller_of(self, token: str) -> Caller:
-        """Return whose token it is.
+        """Return whose token it is; who calls this remembers it for as long as that may count.
 
         Raises:
             UnauthenticatedError: It is nobody's, or not any more.
@@ -67,10 +61,7 @@ class Access:
         data = token.encode(errors="replace")
         if not token or len(data) > MAX_TOKEN_BYTES or not token.isascii():
             raise UnauthenticatedError(_NOT_ACCEPTED)
-        # No token stays in memory because of this.
-        digest = hashlib.sha256(data).digest()
-        caller = await self._callers.of(digest, lambda: self._review(token))
-        return replace(caller, token=token)
+        return replace(await self._review(token), token=token)
 
     async def check(self, caller: Caller, verb: Verb, namespace: str) -> None:
         """Do nothing, if the caller may do this with DiscoJobs there; *namespace* "": in all.

@@ -294,4 +294,4 @@ def test_a_directory_of_many_files_is_listed_with_one_look_at_each(tmp_path: Pat
 
 
 def test_a_scheme_that_needs_a_package_says_how_to_install_it() -> None:
-    assert re.search(r"s3fs: pip install 'disco-k8s\[s3\]'", message_of("s3://bucket/*.txt"))
+    assert re.search(r"gcsfs: pip install 'disco-k8s\[gcs\]'", message_of("gs://bucket/*.txt"))

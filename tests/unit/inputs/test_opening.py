@@ -184,9 +184,9 @@ def test_a_missing_file_and_a_scheme_that_nobody_knows_are_named(tmp_path: Path)
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(ProgramError) as caught:
-        content("s3://bucket/key")
+        content("gs://bucket/key")
     assert caught.value.failure.message == (
-        "s3:// needs the package s3fs: pip install 'disco-k8s[s3]'"
+        "gs:// needs the package gcsfs: pip install 'disco-k8s[gcs]'"
     )
 
 

@@ -72,6 +72,7 @@ class ApiServer:
     down: bool = False
     version: int = 100
     watchers: list[tuple[str, str, asyncio.Queue[Json | None]]] = field(default_factory=list)
+    watches: int = 0
     history: list[tuple[int, str, str, Json]] = field(default_factory=list)
 
     # What tests do
@@ -220,6 +221,7 @@ class ApiServer:
         name = request.query["fieldSelector"].removeprefix("metadata.name=")
         entry = (plural, f"{namespace}/{name}", queue)
         self.watchers.append(entry)
+        self.watches += 1
         since = int(request.query["resourceVersion"])
         for version, *where, change in self.history:
             if version > since and where == [plural, f"{namespace}/{name}"]:

@@ -1,28 +1,12 @@
 """Who is let in: the API server decides, and is not asked more than it has to be."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from disco_gateway.backend import Verb
 from disco_gateway.errors import DeniedError, UnauthenticatedError, UnavailableError
-from disco_operator.gateway.access import IDENTITY_COUNTS_S, MAX_TOKEN_BYTES, Access
-from disco_operator.gateway.remembering import Remembered
-
-
-class Clock:
-    """Stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _asked(world: Any, kind: str) -> int:
-    return sum(asked.path.endswith(kind) for asked in world.api_server.asked)
+from disco_operator.gateway.access import MAX_TOKEN_BYTES, Access
 
 
 async def test_a_token_tells_whose_it_is(world: Any, build: Any) -> None:
@@ -37,25 +21,6 @@ async def test_what_is_no_token_is_not_accepted_and_told_nothing(world: Any, tok
     with pytest.raises(UnauthenticatedError) as raised:
         await world.backend.authenticate(token)
     assert str(raised.value) == "the token is not accepted: expired, or not of this cluster"
-
-
-async def test_two_hundred_calls_with_one_token_are_one_review(world: Any, build: Any) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(200):
-            tasks.create_task(world.backend.authenticate(build.ALICE))
-    assert _asked(world, "tokenreviews") == 1
-
-
-async def test_a_token_that_was_taken_away_counts_for_seconds_only(world: Any, build: Any) -> None:
-    clock = Clock()
-    access = Access(world.api, clock=clock)
-    await access.caller_of(build.ALICE)
-    world.api_server.users.clear()
-    clock.now += IDENTITY_COUNTS_S - 0.1
-    assert (await access.caller_of(build.ALICE)).name == "alice"
-    clock.now += 0.2
-    with pytest.raises(UnauthenticatedError):
-        await access.caller_of(build.ALICE)
 
 
 async def test_rights_are_those_of_the_cluster(world: Any, build: Any) -> None:
@@ -84,28 +49,3 @@ async def test_rights_that_the_gateway_lacks_are_not_the_callers_fault(
     )
     with pytest.raises(UnavailableError, match="cannot find out what callers may do"):
         await access.check(build.alice, Verb.GET, "ns")
-
-
-async def test_what_is_remembered_is_bounded() -> None:
-    remembered: Remembered[int, int] = Remembered(for_s=10, most=3, clock=Clock())
-
-    async def answer() -> int:
-        return 1
-
-    for number in range(10):
-        await remembered.of(number, answer)
-    assert len(remembered) == 3
-
-
-async def test_a_failure_is_not_remembered() -> None:
-    remembered: Remembered[str, int] = Remembered(for_s=10, most=3, clock=Clock())
-
-    async def fail() -> int:
-        raise UnavailableError("no")
-
-    async def answer() -> int:
-        return 1
-
-    with pytest.raises(UnavailableError):
-        await remembered.of("a", fail)
-    assert await remembered.of("a", answer) == 1

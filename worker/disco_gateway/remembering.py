@@ -1,4 +1,4 @@
-"""Remembers for a moment what the API server has answered: bounded, and asked once at a time."""
+"""Remembers for a moment what somebody has answered: bounded, and asked once at a time."""
 
 import asyncio
 from collections import OrderedDict

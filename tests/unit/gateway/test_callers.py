@@ -27,12 +27,12 @@ class Registry(FakeBackend):
     def __init__(self) -> None:
         super().__init__()
         self.questions = 0
-        self.tokens = {"token-of-ann"}
+        self.accepted = {"token-of-ann"}
 
     async def authenticate(self, token: str) -> Caller:
         self.questions += 1
         await asyncio.sleep(0)
-        if token not in self.tokens:
+        if token not in self.accepted:
             raise UnauthenticatedError("the token is not accepted")
         return Caller(name="ann", token=token)
 
@@ -51,7 +51,7 @@ async def test_a_token_that_was_taken_away_counts_for_seconds_only() -> None:
     registry, clock = Registry(), Clock()
     callers = Callers(registry, clock)
     await callers.of("Bearer token-of-ann")
-    registry.tokens.clear()
+    registry.accepted.clear()
     clock.now += KNOWN_S - 0.1
     assert (await callers.of("Bearer token-of-ann")).name == "ann"
     clock.now += 0.2

@@ -62,6 +62,7 @@ class ApiServer:
         asked: All requests but watches' ends.
         refusals: What the next write to a plural raises ("discojobs": [Refusal(...)]).
         down: Answer nothing but 503.
+        watches: How many were begun.
     """
 
     users: dict[str, Json] = field(default_factory=dict)

@@ -25,13 +25,14 @@ class BackgroundLoop:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
+        runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = runner.get_loop()
         # A daemon: Python would otherwise wait for it before it lets anybody stop it.
         self._thread = threading.Thread(
-            target=_run, args=(self._loop,), name="disco-client", daemon=True
+            target=_run, args=(runner,), name="disco-client", daemon=True
         )
         self._thread.start()
-        weakref.finalize(self, _stop, self._loop, self._thread)
+        self._stop = weakref.finalize(self, _stop, self._loop, self._thread)
 
     @property
     def is_of_parent(self) -> bool:
@@ -42,6 +43,10 @@ class BackgroundLoop:
     def is_here(self) -> bool:
         """This code runs on the loop's own thread, which must not wait for itself."""
         return threading.current_thread() is self._thread
+
+    def stop(self) -> None:
+        """End all that runs there, and the loop, as happens when Python exits."""
+        self._stop()
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
         """Start a coroutine there."""
@@ -83,13 +88,13 @@ def _loop_of_process() -> BackgroundLoop:
     return BackgroundLoop()
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run(runner: asyncio.Runner) -> None:
+    loop = runner.get_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
     finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+        runner.close()  # ends the tasks before the generators that they are in the middle of
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:

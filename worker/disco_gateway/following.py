@@ -6,6 +6,7 @@ from dataclasses import replace
 from disco.v1 import coordinator_pb2, jobs_pb2
 from disco_gateway.backend import Update
 from disco_gateway.cursors import position_to_text
+from disco_gateway.errors import InvalidRequestError
 
 WATCH = "watch"
 LOGS = "logs"
@@ -14,6 +15,7 @@ LOGS = "logs"
 LOG_KINDS = frozenset(("output", "status"))
 
 _REPLY_BYTES = 1024 * 1024
+_NAMED_STAGES = 20
 
 _Event = coordinator_pb2.JobEvent
 
@@ -27,11 +29,27 @@ def watch_replies(update: Update) -> Iterator[jobs_pb2.WatchJobReply]:
 def log_replies(
     request: jobs_pb2.LogsRequest, update: Update, *, first: bool
 ) -> Iterator[jobs_pb2.LogsReply]:
-    """Yield what a reader of logs is told; nothing, if nothing is for him, but for the first."""
+    """Yield what a reader of logs is told; nothing, if nothing is for him, but for the first.
+
+    Raises:
+        InvalidRequestError: The job is known to have no such stage.
+    """
+    if first:
+        _check_stage(request, update)
     entries = [event for event in update.events if _wanted(request, event)]
     if entries or first:
         for portion, cursor in _portions(LOGS, update, entries):
             yield jobs_pb2.LogsReply(entries=portion, cursor=cursor)
+
+
+def _check_stage(request: jobs_pb2.LogsRequest, update: Update) -> None:
+    stages = [stage.name for stage in update.job.stages]
+    told = {event.stage_name for event in update.events}  # planning and committing are stages, too
+    if request.stage and stages and request.stage not in told.union(stages):
+        known = ", ".join(map(repr, stages[:_NAMED_STAGES]))
+        raise InvalidRequestError.of(
+            "stage", f"the job has no stage {request.stage!r}: its stages are {known}"
+        )
 
 
 def _wanted(request: jobs_pb2.LogsRequest, event: _Event) -> bool:

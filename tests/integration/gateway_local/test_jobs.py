@@ -174,6 +174,25 @@ async def test_of_finished_jobs_the_oldest_are_deleted_with_their_results(
     await eventually(lambda: len(server.processes()) == 1)
 
 
+async def test_jobs_that_never_ran_go_before_those_that_have_results(
+    serve: Serve, gates: Gates
+) -> None:
+    """Who cancelled a hundred waiting jobs took everybody's results away."""
+    server = await serve(workers=1, keep_finished=1)
+    done, busy = next(gates), next(gates)
+    done.open()
+    await server.ann.submit("done", gated(done))
+    await server.ann.until("done", "SUCCEEDED")
+    await server.ann.submit("busy", gated(busy))
+    await server.ann.submit("waiting", gated(busy))
+
+    await server.ann.cancel("waiting")
+
+    with pytest.raises(grpc.aio.AioRpcError, match="there is no job 'waiting'"):
+        await server.ann.get("waiting")
+    assert (await server.ann.results("done"))[1] == 1
+
+
 async def test_of_results_the_oldest_go_and_the_job_says_so(serve: Serve, gate: Gate) -> None:
     server = await serve(keep_results=1)
     gate.open()

@@ -3,6 +3,7 @@
 import enum
 import os
 import threading
+import zlib
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from disco_engine.core.model import AttemptId
 from disco_engine.core.settings import KIB, MIB
+from disco_engine.records import blocks
 from disco_engine.records.blocks import (
     Block,
     Frame,
@@ -188,6 +190,25 @@ def test_a_frame_that_is_cut_or_continued_is_found() -> None:
             decode(Frame(data[:length]))
     with pytest.raises(FrameCorruptError, match="its header says"):
         decode(Frame(data + b"x"))
+
+
+def test_a_frame_that_says_it_is_small_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of others' results got hundreds of megabytes out of 8 KB before it looked."""
+
+    class Closed:
+        def decompress(self, data: bytes) -> bytes:
+            raise AssertionError("it was decompressed")
+
+    data = bytearray(encode(["a" * 1_000_000], [1]))
+    fields = list(blocks._FIELDS.unpack_from(data))
+    fields[5] = 10  # bytes before compression
+    blocks._FIELDS.pack_into(data, 0, *fields)
+    head = zlib.crc32(data[: blocks._FIELDS.size])
+    crc = zlib.crc32(data[blocks.HEADER_BYTES :], head)
+    blocks._CRC.pack_into(data, blocks._FIELDS.size, crc)
+    monkeypatch.setattr(blocks._codecs, "decompressor", Closed())
+    with pytest.raises(FrameCorruptError, match=r"bytes of payload, not 10"):
+        decode(Frame(bytes(data)))
 
 
 def test_the_error_of_a_damaged_frame_knows_who_wrote_it() -> None:

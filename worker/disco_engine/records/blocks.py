@@ -218,6 +218,9 @@ def payload_of(frame: Frame) -> bytes | memoryview:
     payload: bytes | memoryview = stored
     if codec == _ZSTD:
         try:
+            told = zstandard.frame_content_size(stored)
+            if told != raw_bytes:  # before it is decompressed: 8 KB may hold hundreds of megabytes
+                raise _corrupt(frame, f"{told} bytes of payload, not {raw_bytes}")
             payload = _codecs.decompressor.decompress(stored)
         except zstandard.ZstdError as error:
             raise _corrupt(frame, f"it cannot be decompressed: {error}") from error

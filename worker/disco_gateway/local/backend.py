@@ -304,10 +304,14 @@ class LocalBackend:
     # --- how long -----------------------------------------------------------------------------
 
     def _ended(self, _: LocalJob) -> None:
-        """Let go of the oldest of the jobs that have ended, if there are too many now."""
+        """Let go of the oldest of the jobs that have ended, if there are too many now.
+
+        Those that never ran go first: who cancels a hundred of them must not take everybody's
+        results away.
+        """
         self._finished.set()
         ended = [job for job in self._jobs.values() if job.over]
-        ended.sort(key=lambda job: job.finished or now())
+        ended.sort(key=lambda job: (job.run is not None, job.finished or now()))
         for job in _all_but(self._settings.keep_finished, ended):
             self._forget(job)
         holders = [job for job in ended if job.holds_results and not job.deleted]

@@ -157,7 +157,7 @@ def _explained(group: ExceptionGroup[Exception]) -> ServeError:
 def _way_in(token: str, settings: ServerSettings, served: Served) -> Iterator[str]:
     """Write down the token, and a context that finds it; give the flags that use them.
 
-    Both are gone with the server.
+    Both are gone with the server, unless a successor on its port has written its own meanwhile.
     """
     port = served.grpc_port
     place = platformdirs.user_state_path("disco") / "serve" / f"{port}.token"
@@ -178,11 +178,17 @@ def _way_in(token: str, settings: ServerSettings, served: Served) -> Iterator[st
     try:
         yield way
     finally:
-        place.unlink(missing_ok=True)
-        with suppress(SettingsError):
-            known = config.load()
-            if known.contexts.get(name) == context:  # and not what the user has made of it
-                config.save(config.delete_context(known, name))
+        with suppress(SettingsError, OSError):
+            _withdraw(place, token, name, context)
+
+
+def _withdraw(place: Path, token: str, name: str, context: config.Context) -> None:
+    if place.read_text() != token:
+        return
+    place.unlink()
+    known = config.load()
+    if known.contexts.get(name) == context:  # and not what the user has made of it
+        config.save(config.delete_context(known, name))
 
 
 def _reachable(host: str) -> str:

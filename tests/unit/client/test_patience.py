@@ -46,20 +46,43 @@ def test_pauses_differ_by_chance() -> None:
     assert Patience(spread=lambda: 0.0).pause_s(BROKEN, 60) == 0.05
 
 
-def test_patience_ends_after_its_time_and_begins_anew_with_each_word(
+def test_patience_ends_after_its_time_and_begins_anew_with_what_is_new(
     patience: Patience, clock: Clock
 ) -> None:
     assert patience.pause_s(BROKEN, 10) == 0.1
     clock.now_s = 9.95
     assert patience.pause_s(BROKEN, 10) is None
-    patience.heard()
+    patience.heard(new=True)
     assert patience.tries == 0
     assert patience.pause_s(BROKEN, 10) == 0.1
 
 
+def test_a_stream_that_says_the_same_and_breaks_is_given_up(
+    patience: Patience, clock: Clock
+) -> None:
+    pauses = []
+    for _ in range(20):
+        patience.opened()
+        patience.heard(new=False)
+        pauses.append(patience.pause_s(BROKEN, 10))
+        clock.now_s += pauses[-1] or 0.0
+    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert pauses[-1] is None
+
+
+def test_a_stream_that_held_for_a_while_and_told_nothing_new_was_no_failure(
+    patience: Patience, clock: Clock
+) -> None:
+    for _ in range(20):
+        patience.opened()
+        patience.heard(new=False)
+        clock.now_s += 60
+        assert patience.pause_s(BROKEN, 10) == 0.1
+
+
 def test_silence_before_the_first_failure_does_not_count(patience: Patience, clock: Clock) -> None:
     """A job to which nothing happened for an hour is watched on when the gateway is replaced."""
-    patience.heard()
+    patience.heard(new=True)
     clock.now_s = 3600
     assert patience.pause_s(BROKEN, 10) == 0.1
 

@@ -255,6 +255,23 @@ def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
 
 
 def test_a_list_that_contains_itself_does_not_hang(path: Path) -> None:
-    assert problems(path, "&a [*a]") == [
-        "job.yaml:1: the document: expected a mapping, found a list of 1"
-    ]
+    (problem,) = problems(path, "&a [*a]")
+    assert problem.startswith("job.yaml: its aliases (*name) stand for")
+    assert "for themselves" in problem
+
+
+def test_aliases_that_stand_for_too_much_are_refused_before_they_are_written_out(
+    path: Path,
+) -> None:
+    """Nine lists, each of nine times the one before: 400 million values in some hundred bytes."""
+    lists = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for number in range(1, 9):
+        before = ", ".join([f"*a{number - 1}"] * 9)
+        lists.append(f"a{number}: &a{number} [{before}]")
+    (problem,) = problems(path, HEAD + "".join(f"  {line}\n" for line in lists))
+    assert problem.startswith("job.yaml: its aliases (*name) stand for more than 1,000,000 values")
+
+
+def test_what_is_nested_too_deeply_is_told(path: Path) -> None:
+    (problem,) = problems(path, HEAD + "  params: " + "[" * 5000 + "]" * 5000)
+    assert problem == "job.yaml: lists and mappings are nested too deeply"

@@ -8,7 +8,8 @@ from disco.v1 import coordinator_pb2
 
 def event_line(event: coordinator_pb2.JobEvent) -> str:
     """Return when it was, of which kind, and what the server says of it."""
-    kind = click.style(f"{event.kind:<16}", fg="yellow" if event.kind in wording.WARNINGS else None)
+    colour = "yellow" if event.kind in wording.WARNINGS else None
+    kind = click.style(f"{wording.printable(event.kind):<16}", fg=colour)
     text = event.text or event.stage_name
     if event.stage_name and event.stage_name not in text:
         text = f"{event.stage_name}: {text}"

@@ -32,7 +32,7 @@ def job_rows(jobs: Sequence[jobs_pb2.Job], now_s: float, *, namespaces: bool) ->
     head: tuple[str, ...] = _HEAD
     if namespaces:
         head = ("NAMESPACE", *head)
-        rows = [(job.namespace, *row) for job, row in zip(jobs, rows, strict=True)]
+        rows = [(printable(job.namespace), *row) for job, row in zip(jobs, rows, strict=True)]
     phase_at = head.index("PHASE")
     padded = columns([head, *rows])
     yield _GAP.join(next(padded)).rstrip()
@@ -43,7 +43,7 @@ def job_rows(jobs: Sequence[jobs_pb2.Job], now_s: float, *, namespaces: bool) ->
 
 def _cells(job: jobs_pb2.Job, now_s: float) -> tuple[str, ...]:
     return (
-        job.name,
+        printable(job.name),
         phase_name(job.phase),
         f"{job.tasks_done}/{job.tasks_total}" if job.tasks_total else "-",
         brief_duration(age_s(job, now_s)),

@@ -172,12 +172,13 @@ class Calls:
         patience = Patience()
         while True:
             call: Any = start(request, metadata=await self._metadata())
+            patience.opened()
             whole = may_end(None)
             broken, cause = _CUT_SHORT, None
             try:
                 async for reply in call:
                     self._has_answered = True
-                    patience.heard()
+                    patience.heard(new=reply.cursor != request.cursor)
                     request.cursor = reply.cursor
                     whole = may_end(reply)
                     yield reply

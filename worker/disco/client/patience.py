@@ -10,6 +10,8 @@ from disco.client.answers import Answer
 
 _FIRST_S = 0.1
 _LONGEST_S = 2.0
+_SOUND_S = 5.0
+"""A stream that spoke, and then held so long, was no failure: proxies cut idle ones."""
 
 
 class Patience:
@@ -33,9 +35,24 @@ class Patience:
         self._spread = spread
         self.tries = 0
         self._failing_since_s: float | None = None
+        self._opened_s = 0.0
+        self._spoke = False
 
-    def heard(self) -> None:
-        """Begin anew: the server does answer."""
+    def opened(self) -> None:
+        """Note that a stream is asked for."""
+        self._opened_s = self._clock()
+        self._spoke = False
+
+    def heard(self, *, new: bool) -> None:
+        """Note that a stream brought a message, and begin anew if it told something *new*.
+
+        One that says the same each time, and breaks, would otherwise be asked for ever.
+        """
+        self._spoke = True
+        if new:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self.tries = 0
         self._failing_since_s = None
 
@@ -51,9 +68,11 @@ class Patience:
         """
         if not (answer.is_broken or _asks_to_come_again(answer)):
             return None
+        now_s = self._clock()
+        if self._spoke and now_s - self._opened_s >= _SOUND_S:
+            self._begin_anew()
         backoff_s: float = min(_FIRST_S * 2**self.tries, _LONGEST_S)
         pause_s = max(answer.retry_after_s or 0.0, backoff_s * (0.5 + 0.5 * self._spread()))
-        now_s = self._clock()
         if self._failing_since_s is None:
             self._failing_since_s = now_s
         if now_s + pause_s - self._failing_since_s > limit_s:

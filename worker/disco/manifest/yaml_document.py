@@ -1,10 +1,14 @@
 """Reads one YAML document and remembers on which line everything stands."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+_MOST_VALUES = 1_000_000
+"""In one document, with everything that an alias stands for counted where it stands."""
 
 Position = tuple[str | int, ...]
 """Keys and list indexes from the top of the document to a value."""
@@ -80,6 +84,11 @@ def read_yaml(path: Path) -> YamlDocument:
         nodes = [node for node in yaml.compose_all(text, Loader=_Loader) if not _is_empty(node)]
         if len(nodes) != 1:
             raise YamlError(_wrong_number(path, nodes))
+        if _count(nodes[0]) > _MOST_VALUES:
+            raise YamlError(
+                f"{path}: its aliases (*name) stand for more than {_MOST_VALUES:,} values, or for"
+                " themselves; write out what is meant, or use fewer"
+            )
         loader = _Loader("")
         try:
             value = loader.construct_document(nodes[0])
@@ -92,6 +101,8 @@ def read_yaml(path: Path) -> YamlDocument:
         raise YamlError(f"{path}{where}: not valid YAML: {error.problem}{context}") from error
     except yaml.YAMLError as error:
         raise YamlError(f"{path}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise YamlError(f"{path}: lists and mappings are nested too deeply") from error
     return YamlDocument(path, value, nodes[0])
 
 
@@ -107,6 +118,26 @@ def _wrong_number(path: Path, nodes: list[yaml.Node]) -> str:
         f"{path}: expected one YAML document, found {len(nodes)} (on lines {starts});"
         " put each into a file of its own"
     )
+
+
+def _count(root: yaml.Node) -> float:
+    """Return how many values a document has; infinity if one contains itself."""
+    counted: dict[int, float] = {}
+
+    def count(node: yaml.Node) -> float:
+        known = counted.get(id(node))
+        if known is None:
+            counted[id(node)] = math.inf  # until all that is in it is known
+            if isinstance(node, yaml.MappingNode):
+                known = 1 + sum(count(key) + count(value) for key, value in node.value)
+            elif isinstance(node, yaml.SequenceNode):
+                known = 1 + sum(map(count, node.value))
+            else:
+                known = 1
+            counted[id(node)] = known
+        return known
+
+    return count(root)
 
 
 def _child(node: yaml.Node, step: str | int) -> tuple[int, yaml.Node] | None:

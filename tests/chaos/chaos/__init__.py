@@ -1,0 +1,1 @@
+"""Real jobs in which everything is killed, frozen, filled or damaged, drawn from a seed."""

@@ -39,9 +39,14 @@ run: $(INSTALLED)
 	@echo '      your own text, with the results in files'
 	@echo '  $(BIN)/disco run --help'
 
+# Tests that neither start processes nor share anything: as many at a time as there are cores.
+ALONE := tests/unit tests/chart tests/simulation
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(or $(TEST),--ignore=tests/cluster)
-ifndef TEST
+ifdef TEST
+	$(BIN)/python -m pytest $(TEST)
+else
+	$(BIN)/python -m pytest -n auto $(ALONE)
+	$(BIN)/python -m pytest --ignore=tests/cluster $(ALONE:%=--ignore=%)
 	@why=$$($(BIN)/python tests/cluster/possible.py) \
 		&& echo 'Left out: the tests on a real cluster; run `make test-cluster` for them.' \
 		|| echo "Left out: the tests on a real cluster, which cannot run here: $$why."

@@ -1,6 +1,6 @@
 """Translate between the core's values and the messages of ``proto/disco/v1``; nothing else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2, partition_pb2
 from disco_engine.core.model import (
@@ -18,7 +18,9 @@ from disco_engine.core.model import (
     Stage,
     TaskInput,
     Totals,
+    Values,
 )
+from disco_engine.core.parts import StoredPart
 from disco_engine.core.settings import JobSettings
 
 _KINDS = {
@@ -41,6 +43,7 @@ _LAYOUTS = {
     Layout.BY_TASK: partition_pb2.LAYOUT_BY_TASK,
 }
 _LAYOUTS_BACK = {number: layout for layout, number in _LAYOUTS.items()}
+_PORTION_BYTES = 1024 * 1024
 
 
 def attempt_to_wire(attempt: AttemptId) -> common_pb2.AttemptRef:
@@ -105,6 +108,32 @@ def labels_to_wire(labels: Mapping[Label, Totals]) -> list[common_pb2.LabelTotal
 def labels_from_wire(messages: Iterable[common_pb2.LabelTotals]) -> dict[Label, Totals]:
     """Return the totals by label."""
     return {message.label: totals_from_wire(message.totals) for message in messages}
+
+
+def values_to_wire(values: Values) -> list[common_pb2.NamedValue]:
+    """Return one message per value, in their order."""
+    return [common_pb2.NamedValue(key=key, value=value) for key, value in values]
+
+
+def values_from_wire(messages: Iterable[common_pb2.NamedValue]) -> Values:
+    """Return keys and values; of a key that comes twice, the last value."""
+    return tuple({message.key: message.value for message in messages}.items())
+
+
+def portions_of_values(
+    values: Iterable[tuple[str, bytes]], *, keys_only: bool
+) -> Iterator[list[common_pb2.NamedValue]]:
+    """Yield one message per value, in lists that fit into a message of reasonable size."""
+    portion: list[common_pb2.NamedValue] = []
+    size = 0
+    for key, value in values:
+        portion.append(common_pb2.NamedValue(key=key, value=b"" if keys_only else value))
+        size += portion[-1].ByteSize()
+        if size >= _PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def group_to_wire(group: Group) -> common_pb2.Group:
@@ -194,6 +223,18 @@ def plan_from_wire(message: job_pb2.Plan) -> Plan:
     )
 
 
+def fetch_request(part: StoredPart) -> partition_pb2.FetchRequest:
+    """Return what to ask a partition service for to read *part* from its beginning."""
+    request = partition_pb2.FetchRequest(job_uid=part.uid, stage=part.stage)
+    if part.task is not None:
+        request.tasks.tasks.append(part.task)
+        if part.label is not None:
+            request.tasks.label = part.label
+    elif part.label is not None:
+        request.label = part.label
+    return request
+
+
 def settings_to_wire(settings: JobSettings) -> job_pb2.Settings:
     """Return the message for *settings*, field by field."""
     return job_pb2.Settings(
@@ -218,6 +259,7 @@ def result_to_wire(result: AttemptResult) -> coordinator_pb2.AttemptResult:
         plan=None if result.plan is None else plan_to_wire(result.plan),
         output_file=result.output_file,
         output_records=result.output_records,
+        values=values_to_wire(result.values),
     )
 
 
@@ -231,6 +273,7 @@ def result_from_wire(message: coordinator_pb2.AttemptResult) -> AttemptResult:
         plan=plan_from_wire(message.plan) if message.HasField("plan") else None,
         output_file=message.output_file,
         output_records=message.output_records,
+        values=values_from_wire(message.values),
     )
 
 
@@ -241,6 +284,7 @@ def sealed_to_wire(sealed: SealedAttempt) -> partition_pb2.SealedAttempt:
         group=group_to_wire(sealed.group),
         labels=labels_to_wire(sealed.labels),
         output_file=sealed.output_file,
+        values=values_to_wire(sealed.values),
     )
 
 
@@ -251,4 +295,5 @@ def sealed_from_wire(message: partition_pb2.SealedAttempt) -> SealedAttempt:
         group=group_from_wire(message.group),
         labels=labels_from_wire(message.labels),
         output_file=message.output_file,
+        values=values_from_wire(message.values),
     )

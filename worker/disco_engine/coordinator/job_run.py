@@ -17,6 +17,7 @@ from disco_engine.coordinator.workers import Workers
 from disco_engine.core.events import CancelRequested, Tick
 from disco_engine.core.model import ServiceId
 from disco_engine.core.settings import JobSettings
+from disco_engine.core.values import ValueBook
 from disco_engine.rpc import aio_server, listen
 from disco_engine.wire import settings_from_wire
 
@@ -30,6 +31,11 @@ STOP_GRACE_S = 0.5
 
 class WholeMachine(Machine, Counted, Protocol):
     """All that is used of ``core.job.JobMachine``."""
+
+    @property
+    def values(self) -> ValueBook:
+        """What the tasks that are done left beside their records."""
+        ...
 
 
 class MachineMaker(Protocol):
@@ -58,6 +64,7 @@ async def run_job(
     on_ready: Callable[[int], None],
     stop: asyncio.Event,
     make_machine: MachineMaker,
+    least_epoch: int,
     wait_for_services_s: float | None = None,
 ) -> None:
     """Coordinate the job until *stop* is set, also when the job is over before.
@@ -71,6 +78,9 @@ async def run_job(
         on_ready: Told the port when workers may connect.
         stop: Ends the call.
         make_machine: Makes what decides: ``core.job.JobMachine``.
+        least_epoch: The process's start in whole seconds since 1970: its epoch is at least that.
+            So names of attempts, and of files, do not come again when all services have lost what
+            they had and count from the beginning.
         wait_for_services_s: How long to wait for the first partition service; None: for the lease.
 
     Raises:
@@ -92,7 +102,10 @@ async def run_job(
     async def coordinate() -> None:
         await server.start()
         epoch = await links.next_epoch(
-            patience_s=patience_s, hurry=lobby.hurry, on_silent=lobby.await_services
+            least=least_epoch,
+            patience_s=patience_s,
+            hurry=lobby.hurry,
+            on_silent=lobby.await_services,
         )
         machine = make_machine(
             settings,
@@ -160,7 +173,12 @@ class _Parts:
             addresses=services.addresses,
             clock=self._clock,
         )
-        self.desks = Desks(driver=self._driver, hearing=self._hearing, progress=self._progress)
+        self.desks = Desks(
+            driver=self._driver,
+            hearing=self._hearing,
+            progress=self._progress,
+            values=machine.values,
+        )
 
     async def run(self) -> None:
         """Work until the job is over and its last snapshot can be watched."""

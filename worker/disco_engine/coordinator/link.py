@@ -29,12 +29,14 @@ from disco_engine.core.events import (
     ServiceLost,
 )
 from disco_engine.core.model import Plan
+from disco_engine.core.values import size_of_all
 from disco_engine.wire import (
     attempt_to_wire,
     group_to_wire,
     plan_from_wire,
     plan_to_wire,
     totals_to_wire,
+    values_to_wire,
 )
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ RETRY_INTERVAL_S = 0.2
 RECONNECT_S = 5.0
 """How long a service is silent before its name is looked up anew, and again."""
 MAX_ORDERS_PER_CALL = 2_000
+MAX_VALUE_BYTES_PER_CALL = 8 * 1024 * 1024
+"""What tasks left beside their records is told together up to this size."""
 
 _REFUSALS = {
     partition_pb2.DECISION_RESULT_DISCARDED: "it has discarded the attempt",
@@ -333,11 +337,15 @@ class ServiceLink:
     def _next_orders(self) -> list[Order]:
         """Take the longest run that one call can tell."""
         orders = self._orders
-        count = 0
-        for count, order in enumerate(orders[:MAX_ORDERS_PER_CALL], start=1):
+        count = size = 0
+        for order in orders[:MAX_ORDERS_PER_CALL]:
             if isinstance(order, Drop) is not isinstance(orders[0], Drop):
-                count -= 1
                 break
+            if isinstance(order, Seal) and order.values:
+                size += size_of_all(order.values)
+                if count and size > MAX_VALUE_BYTES_PER_CALL:
+                    break
+            count += 1
         taken, self._orders = orders[:count], orders[count:]
         return taken
 
@@ -371,6 +379,7 @@ def _decision(order: Order) -> partition_pb2.Decision:
                 group=group_to_wire(order.group),
                 output_file=order.output_file,
                 expected=totals_to_wire(order.expected),
+                values=values_to_wire(order.values),
             )
         )
     return partition_pb2.Decision(discard=attempt_to_wire(order.id))

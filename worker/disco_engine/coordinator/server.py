@@ -16,6 +16,8 @@ from disco_engine.coordinator.lobby import Lobby
 from disco_engine.coordinator.progress import Progress
 from disco_engine.coordinator.workers import Session
 from disco_engine.core.events import CancelRequested
+from disco_engine.core.values import ValueBook
+from disco_engine.wire import portions_of_values
 
 HELLO_DEADLINE_S = 10.0
 BREAK_NOTICED_S = 0.2
@@ -28,6 +30,7 @@ class Desks:
     driver: Driver
     hearing: Hearing
     progress: Progress
+    values: ValueBook
 
 
 class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
@@ -107,6 +110,23 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
         already_over = driver.finished is not None
         driver.feed(CancelRequested(reason=request.reason))
         return coordinator_pb2.CancelReply(already_over=already_over)
+
+    async def Values(  # type: ignore[override]  # noqa: D102
+        self,
+        request: coordinator_pb2.ValuesRequest,
+        context: grpc.aio.ServicerContext[
+            coordinator_pb2.ValuesRequest, coordinator_pb2.ValuesReply
+        ],
+    ) -> None:
+        if self._desks is None:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "the coordinator waits for its partition services: come again",
+            )
+        selected = self._desks.values.select(request.key, request.prefix)
+        with _until_broken():
+            for values in portions_of_values(selected, keys_only=request.keys_only):
+                await context.write(coordinator_pb2.ValuesReply(values=values))
 
 
 async def _read(

@@ -25,6 +25,7 @@ from disco_engine.core.model import (
     Source,
     TaskInput,
     Totals,
+    Values,
     WorkerId,
 )
 
@@ -317,6 +318,7 @@ class Seal:
     Attributes:
         expected: What the attempt's report says it pushed, over all labels: the service must have
             exactly that, or refuse.
+        values: What the attempt left beside its records.
     """
 
     service: ServiceId
@@ -324,6 +326,7 @@ class Seal:
     group: Group
     output_file: str = ""
     expected: Totals = NOTHING
+    values: Values = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,8 @@ class Found(NamedTuple):
 def found(sealed: SealedAttempt, service: ServiceId) -> Found:
     """Return what *service* told about a sealed attempt, in the core's words."""
     table = label_table.pack(sealed.labels)
-    return Found(sealed.group, Output(sealed.id, service, table, file=sealed.output_file))
+    output = Output(sealed.id, service, table, file=sealed.output_file, values=sealed.values)
+    return Found(sealed.group, output)
 
 
 class Inventory:

@@ -16,7 +16,7 @@ the life of a task, ``stages`` a stage's tasks and what they left, ``grouping`` 
 are and what they read, ``dispatch``, ``scheduling`` and ``recalls`` who runs what, ``workers``,
 ``exclusion`` and ``services`` who is there, ``speculation`` and ``yardstick`` which slow attempts
 get rivals, ``reattach`` and ``inventory`` what services were found to hold, ``losses`` what has to
-be made again.
+be made again, ``values`` what tasks leave beside their records.
 """
 
 from collections.abc import Collection
@@ -68,6 +68,7 @@ from disco_engine.core.settings import JobSettings
 from disco_engine.core.stages import StageRun
 from disco_engine.core.task import TaskState
 from disco_engine.core.task_events import Failed, Finished, Output, Returned, Run
+from disco_engine.core.values import MAX_JOB_BYTES, ValueBook
 from disco_engine.core.workers import StageFilter
 
 FULL_PATIENCE_S = 20.0
@@ -75,6 +76,11 @@ FULL_PATIENCE_S = 20.0
 
 NOWHERE = ServiceId("")
 """Who keeps what plan and commit leave: nobody."""
+
+TOO_MANY_VALUES = (
+    f"the job's tasks leave more than {MAX_JOB_BYTES // 1024**2} MiB beside their records (put):"
+    " emit what is large as records"
+)
 
 _COUNTED = frozenset({FailureKind.USER, FailureKind.DATA})
 
@@ -131,6 +137,11 @@ class JobMachine:
     def slot_count(self) -> int:
         """Slots of those workers."""
         return self._run.workers.slots
+
+    @property
+    def values(self) -> ValueBook:
+        """What the tasks that are done left beside their records; for reading only."""
+        return self._run.values
 
     def stage_counts(self) -> list[StageCounts]:
         """Return the plan's stages in numbers, in order; empty until there is a plan."""
@@ -311,6 +322,8 @@ class JobMachine:
             if keeper is None:
                 text = "no partition service was there to keep the seal"
                 return Failure(kind=FailureKind.INFRASTRUCTURE, message=text)
+            if not run.values.room_for(live.id.ref, result.values):
+                return Failure(kind=FailureKind.FATAL, message=TOO_MANY_VALUES)
             service = keeper.id
         return Output(
             id=live.id,
@@ -320,6 +333,7 @@ class JobMachine:
             bytes_in=result.bytes_in,
             file=result.output_file,
             file_records=result.output_records,
+            values=result.values,
         )
 
     def _attempt_failed(self, event: AttemptFailed) -> None:

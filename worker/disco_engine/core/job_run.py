@@ -51,6 +51,7 @@ from disco_engine.core.task_events import (
     SealOutput,
     StopRun,
 )
+from disco_engine.core.values import ValueBook
 from disco_engine.core.workers import WorkerPool
 
 _PHASE_AFTER = {
@@ -66,6 +67,7 @@ class JobRun:
     Attributes:
         now: The newest time any event told, on the coordinator's clock.
         phase: How far the job is.
+        values: What the tasks that are done left beside their records.
         plan: The plan in force; None until it is recorded or found.
         finish: How the job ended; None while it runs.
         actions: What the shell must do, in order; whoever takes it leaves an empty list.
@@ -95,6 +97,7 @@ class JobRun:
         self.workers = WorkerPool(settings.worker_lease_s, settings.exclude_after_failures)
         self.services = ServicePool(services)
         self.inventory = Inventory()
+        self.values = ValueBook()
         self.started = False
         self.wake_all = False
         self.wake: WorkerId | None = None
@@ -218,6 +221,7 @@ class JobRun:
                     group=stage.groups[index],
                     output_file=output.file,
                     expected=label_table.total(output.table),
+                    values=output.values,
                 )
             )
 
@@ -344,6 +348,7 @@ class JobRun:
 
     def _plan_stage(self, stage: StageRun) -> None:
         stage.plan()
+        self.values.forget_stage(stage.number)  # if it starts over
         self.announce("stage-started", f"{len(stage.tasks)} tasks", stage=stage)
         for item in self.inventory.take(stage.number):
             self._adopt(item)
@@ -356,6 +361,8 @@ class JobRun:
             return False
         home = self.services.get(service)
         stage.count_in(index, home.node if home else UNKNOWN_NODE)
+        done = stage.tasks[index]
+        self.values.put(done.ref, done.output.values if done.output else ())
         return True
 
     def _advance(self, stage: StageRun) -> None:
@@ -393,10 +400,19 @@ class JobRun:
     def _conclude(self, last: StageRun) -> None:
         """End the job once those who hold its result have written it down."""
         self._to_audit = {output.service for _, output in last.done_outputs() if output.table}
+        self._to_audit |= self._keepers_of_values()
         for service in sorted(self._to_audit):
             self.emit(Audit(service=service))
         if not self._to_audit:
             self.end(Outcome.SUCCEEDED)
+
+    def _keepers_of_values(self) -> set[ServiceId]:
+        """Return the services that can be asked now, and hold what is read by name afterwards."""
+        if not self.values.size:
+            return set()
+        outputs = (task.output for stage in self.plan_stages for task in stage.tasks)
+        keepers = {output.service for output in outputs if output and output.values}
+        return {service.id for service in self.services if service.id in keepers}
 
     def audited(self, service: ServiceId) -> None:
         """Note that a service has told what it holds, and that it is written down.

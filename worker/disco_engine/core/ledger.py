@@ -20,7 +20,15 @@ finds on disk, and everything else is gone, which is right, because so are its b
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
-from disco_engine.core.model import NOTHING, AttemptId, Group, Label, SealedAttempt, Totals
+from disco_engine.core.model import (
+    NOTHING,
+    AttemptId,
+    Group,
+    Label,
+    SealedAttempt,
+    Totals,
+    Values,
+)
 
 
 class AttemptState(StrEnum):
@@ -206,7 +214,12 @@ class Ledger:
         return Completion.COMPLETE
 
     def seal(
-        self, attempt: AttemptId, group: Group, output_file: str, expected: Totals
+        self,
+        attempt: AttemptId,
+        group: Group,
+        output_file: str,
+        expected: Totals,
+        values: Values = (),
     ) -> tuple[Verdict, SealedAttempt | None]:
         """Seal *attempt*, unless it is decided already.
 
@@ -217,6 +230,7 @@ class Ledger:
             expected: What its report said that it pushed, over all labels. If that is nothing, it
                 is sealed without a push; if it is something else than what is here, it is not
                 sealed. So an attempt whose blocks were lost in a restart is never sealed empty.
+            values: What it left beside its records; kept with the seal.
 
         Returns:
             The verdict; and, exactly if this call sealed it, what the service must keep on disk.
@@ -235,7 +249,9 @@ class Ledger:
         self._unsealed.pop(attempt, None)
         self._states[attempt] = AttemptState.SEALED
         self._add(attempt.stage, labels)
-        sealed = SealedAttempt(id=attempt, group=group, labels=labels, output_file=output_file)
+        sealed = SealedAttempt(
+            id=attempt, group=group, labels=labels, output_file=output_file, values=values
+        )
         return Verdict.SEALED, sealed
 
     def discard(self, attempt: AttemptId) -> Verdict:

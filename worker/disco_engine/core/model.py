@@ -12,6 +12,8 @@ WorkerId = NewType("WorkerId", str)
 ServiceId = NewType("ServiceId", str)
 NodeName = NewType("NodeName", str)
 Label: TypeAlias = int
+Values: TypeAlias = tuple[tuple[str, bytes], ...]
+"""What a task left beside its records: (key, value), each key once."""
 
 PLAN_STAGE = 0
 """Stage 0 is always the plan stage: one task, which answers with the Plan."""
@@ -199,6 +201,7 @@ class AttemptResult:
         plan: The plan task's answer; None in all others.
         output_file: Name of the file it wrote to the output's temporary area, or empty.
         output_records: Records in that file.
+        values: What it left beside its records.
     """
 
     seconds: float = 0.0
@@ -208,6 +211,7 @@ class AttemptResult:
     plan: Plan | None = None
     output_file: str = ""
     output_records: int = 0
+    values: Values = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +222,7 @@ class SealedAttempt:
     group: Group
     labels: Mapping[Label, Totals]
     output_file: str = ""
+    values: Values = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

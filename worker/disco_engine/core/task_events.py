@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from disco_engine.core import label_table
-from disco_engine.core.model import AttemptId, Failure, ServiceId, WorkerId
+from disco_engine.core.model import AttemptId, Failure, ServiceId, Values, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Output:
         bytes_in: Bytes it read.
         file: The file it wrote to the job's output; empty: none.
         file_records: Records in that file.
+        values: What it left beside its records.
     """
 
     id: AttemptId
@@ -45,6 +46,7 @@ class Output:
     bytes_in: int = 0
     file: str = ""
     file_records: int = 0
+    values: Values = ()
 
     def is_at(self, attempt: AttemptId, service: ServiceId) -> bool:
         """Return whether this is what *attempt* left at *service*."""

@@ -89,7 +89,11 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
                 )
             )
             if request.epoch or request.tell_sealed:
-                for sealed in _portions(store.inventory()):
+                with_values = bool(request.epoch) or request.tell_values
+                inventory = store.inventory()
+                if request.HasField("only_stage") and not request.epoch:
+                    inventory = (s for s in inventory if s.attempt.stage == request.only_stage)
+                for sealed in _portions(inventory, with_values=with_values):
                     yield partition_pb2.AttachReply(sealed=sealed)
 
     async def RecordPlan(
@@ -139,6 +143,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
                     wire.group_from_wire(seal.group),
                     seal.output_file,
                     wire.totals_from_wire(seal.expected),
+                    wire.values_from_wire(seal.values),
                 )
             case "discard":
                 return self._store.ledger.discard(wire.attempt_from_wire(decision.discard))
@@ -196,12 +201,14 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
 
 
 def _portions(
-    sealed: Iterator[partition_pb2.SealedAttempt],
+    sealed: Iterator[partition_pb2.SealedAttempt], *, with_values: bool
 ) -> Iterator[list[partition_pb2.SealedAttempt]]:
     """Yield what fits into a message of reasonable size."""
     portion: list[partition_pb2.SealedAttempt] = []
     size = 0
     for message in sealed:
+        if not with_values:
+            message.ClearField("values")
         portion.append(message)
         size += message.ByteSize()
         if size >= _INVENTORY_BYTES:

@@ -15,7 +15,7 @@ from pathlib import Path
 from disco.v1 import partition_pb2
 from disco_engine import wire
 from disco_engine.core.ledger import AttemptState, Ledger, StaleEpochError, Verdict
-from disco_engine.core.model import AttemptId, Group, Label, Layout, Totals
+from disco_engine.core.model import AttemptId, Group, Label, Layout, Totals, Values
 from disco_engine.partition.budget import ByteBudget
 from disco_engine.partition.journal import (
     Entry,
@@ -169,9 +169,16 @@ class Store:
             )
         await self.writer.commit()
 
-    def seal(self, attempt: AttemptId, group: Group, output_file: str, expected: Totals) -> Verdict:
+    def seal(
+        self,
+        attempt: AttemptId,
+        group: Group,
+        output_file: str,
+        expected: Totals,
+        values: Values = (),
+    ) -> Verdict:
         """Seal an attempt, unless it is decided or not as expected; see ``Ledger.seal``."""
-        verdict, sealed = self.ledger.seal(attempt, group, output_file, expected)
+        verdict, sealed = self.ledger.seal(attempt, group, output_file, expected, values)
         if sealed is not None:
             stage = self.stages.get(attempt.stage)
             if stage is not None:

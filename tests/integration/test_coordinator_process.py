@@ -284,7 +284,7 @@ async def running(job: Job) -> Job:
 
 async def test_a_job_runs_to_its_end_and_can_still_be_watched(running: Job) -> None:
     worker = await running.worker("w1")
-    assert (await worker.hello()).epoch == 1
+    assert (await worker.hello()).epoch > 1_700_000_000  # seconds since 1970: of its start
     await worker.work()
     (reply,) = await running.watch()
     progress = reply.progress
@@ -341,7 +341,7 @@ async def test_a_worker_that_comes_back_is_given_again_what_it_no_longer_has(
 
 async def test_a_new_coordinator_goes_on_from_what_is_sealed(running: Job) -> None:
     first = await running.worker("w1")
-    await first.hello()
+    before = (await first.hello()).epoch
     await first.work(reports=1 + INPUTS // 2)
     # The next assignment follows the seal of the one before, or both are in flight: a snapshot
     # with all of them done says that the services have them.
@@ -350,7 +350,7 @@ async def test_a_new_coordinator_goes_on_from_what_is_sealed(running: Job) -> No
     await running.coordinator.ended()
     await running.coordinator.serve(*running.coordinator_flags())
     second = await running.worker("w1")
-    assert (await second.hello()).epoch == 2
+    assert (await second.hello()).epoch > before
     await second.work()
     (reply,) = await running.watch()
     assert reply.progress.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
@@ -416,7 +416,7 @@ async def test_it_waits_for_services_as_long_as_it_is_told(job: Job) -> None:
     for number in range(len(job.services)):
         await job.serve_partition(number)
     await job.coordinator.serving()
-    assert (await (await job.worker("w1")).hello()).epoch == 1
+    assert (await (await job.worker("w1")).hello()).epoch
     for port in ports:
         port.release()
 

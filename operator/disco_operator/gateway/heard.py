@@ -13,8 +13,8 @@ class HeardEvents:
     """The newest events of one job, numbered by one coordinator.
 
     A job has one coordinator after the other, each of which numbers from 1. Which of them it is,
-    says the epoch; together with the run of the job, since a job whose output is written elsewhere
-    begins with epoch 1 again when it is retried.
+    says the epoch; together with the run of the job, since the services of a retry may have seen
+    no epoch yet, and clocks of nodes differ.
 
     Args:
         max_chars: Returns how much text may be kept now.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from disco_engine import outputs
+from disco_engine.coordinator.services import Services
 from disco_engine.core import job_run, losses, task
 from disco_engine.core.events import Outcome
 from disco_engine.core.grouping import NODE_GROUPINGS
@@ -129,6 +130,13 @@ def _join_with_old_credit(
     worker = _join(self, name, node, slots, now, stages)
     worker.credit = credit
     return worker
+
+
+_next_epoch = Services.next_epoch
+
+
+async def _count_from_one(self: Services, *, least: int, **more: Any) -> int:
+    return await _next_epoch(self, least=1, **more)
 
 
 # --- the partition service --------------------------------------------------------------------
@@ -312,6 +320,13 @@ MUTATIONS = (
             (Ledger, "state", _state_whatever_epoch),
         ),
         needs=_strikes(faults.replace_coordinator),
+    ),
+    Mutation(
+        name="epochs from 1 again",
+        why="the services know the newest, and where none does there is nothing to mix up",
+        changes=((Services, "next_epoch", _count_from_one),),
+        needs=_strikes(faults.lose_volume, faults.kill_coordinator),
+        seeds=600,
     ),
     Mutation(
         name="sealed before it is complete",

@@ -13,6 +13,7 @@ from disco_engine.core.model import AttemptId, NodeName, ServiceId, WorkerId
 from disco_engine.core.settings import JobSettings
 from disco_engine.partition.recovery import recover
 from disco_engine.partition.service import PartitionService
+from disco_engine.partition.space import DiskFullError
 from disco_engine.partition.store import Limits, Store
 from disco_engine.wire import settings_to_wire
 from disco_engine.worker.options import WorkerOptions
@@ -25,6 +26,9 @@ from simulator.program import job_of
 from simulator.servers import Server
 from simulator.watch import Watch, WatchedMachine
 from simulator.world import Process, World
+
+EPOCH_S = 1_000_000
+"""What a calendar says when the world begins."""
 
 PROGRESS_S = 240.0
 """A job must end so long after the last fault has ended."""
@@ -143,9 +147,11 @@ class Simulation:
         if self.output:
             spec.output.url, spec.output.format = self.output, "jsonl"
 
+        began = EPOCH_S + int(self.world.now)
+
         def make(settings: JobSettings, *, epoch: int, **more: Any) -> WatchedMachine:
-            if self.watch.is_forgotten(epoch):
-                self.world.tell(f"no service remembers epoch {epoch}: this is not looked into")
+            if self.watch.comes_again(epoch, began):
+                self.world.tell(f"epoch {epoch} comes again: this is not looked into")
                 self.done = True
             process.inside.machine = machine = WatchedMachine(settings, epoch=epoch, **more)
             machine.begin_watch(self.watch, process)
@@ -160,6 +166,7 @@ class Simulation:
             on_ready=lambda port: None,
             stop=process.stop,
             make_machine=make,
+            least_epoch=began,
             wait_for_services_s=60.0,
         )
 
@@ -177,8 +184,12 @@ class Simulation:
             await server.start()
             await process.stop.wait()
             await server.stop(0)
-            await store.writer.commit()
-            store.writer.stop()
+            try:
+                await store.writer.commit()
+            except DiskFullError as error:
+                self.world.tell(f"{process} has not written everything: {error}")
+            finally:
+                store.writer.stop()
 
     async def _work(self, process: Process) -> None:
         worker = process.inside.worker = Worker(

@@ -87,10 +87,15 @@ class Watch:
         """Say what must never be."""
         self._world.fail(text, cause)
 
-    def is_forgotten(self, epoch: int) -> bool:
+    def comes_again(self, epoch: int, began: int) -> bool:
         """Return whether services have lost all memory of an epoch that they have seen.
 
-        Then names of attempts come a second time, which nobody promises to survive.
+        Then names of attempts come a second time. Nobody promises to survive that, but it must not
+        happen unless coordinators begin faster than one in a second.
+
+        Args:
+            epoch: Of a coordinator.
+            began: When that began, on the calendar.
         """
         seen = max(self._epochs.values(), default=0)
         known = [
@@ -98,7 +103,10 @@ class Watch:
             for process in self._world.processes
             if process.inside.store is not None
         ]
-        return seen >= epoch > max(known, default=0)
+        again = seen >= epoch > max(known, default=0)
+        if again and epoch < began:
+            self.fail(f"the epoch of a coordinator that began at {began} is {epoch}, once more")
+        return again
 
     # --- the coordinator ----------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from disco_engine.coordinator.job_run import run_job
 from disco_engine.core.events import Action, Event, JobPhase, ResultPart, StageCounts
 from disco_engine.core.model import AttemptId, ServiceId
 from disco_engine.core.settings import JobSettings
+from disco_engine.core.values import ValueBook
 from disco_engine.rpc import aio_channel, aio_server, credentials_of, listen
 from disco_engine.wire import attempt_from_wire, settings_to_wire
 
@@ -62,6 +63,7 @@ class FakeMachine(Observed):
         self.counts: list[StageCounts] = []
         self.parts: list[ResultPart] = []
         self.untaken: list[str] = []
+        self.values = ValueBook()
         self.script: Callable[[Event], Sequence[Action]] = lambda event: ()
 
     def make(
@@ -305,6 +307,7 @@ class Coordinator:
         self.settings = JobSettings(worker_lease_s=60.0, service_lease_s=60.0)
         self.token = TOKEN
         self.wait_for_services_s: float | None = None
+        self.least_epoch = 1
         self.port = 0
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -329,6 +332,7 @@ class Coordinator:
                 on_ready=on_ready,
                 stop=self._stop,
                 make_machine=self.machine.make,
+                least_epoch=self.least_epoch,
                 wait_for_services_s=self.wait_for_services_s,
             )
         )

@@ -84,6 +84,20 @@ async def test_the_epoch_is_one_more_than_the_newest_that_any_service_has_seen(
     assert (service.attached, other.attached) == ([0, 9], [0, 9])
 
 
+@pytest.mark.parametrize(("seen", "epoch"), [(0, 1_000), (7, 1_000), (2_000, 2_001)])
+async def test_an_epoch_never_comes_again_when_services_have_lost_what_they_had(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator, seen: int, epoch: int
+) -> None:
+    """Epochs began at 1 again, so attempts had the names that a coordinator before had given out.
+
+    The new coordinator met reports of attempts that it had never started, and files of old ones
+    could be taken for new ones'.
+    """
+    service.epoch, coordinator.least_epoch = seen, 1_000
+    await coordinator.start()
+    assert machine.epoch == epoch
+
+
 async def test_an_attached_service_tells_what_it_has(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:

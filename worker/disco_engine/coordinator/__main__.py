@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -192,6 +193,7 @@ async def _run(options: argparse.Namespace, code: job_pb2.JobCode | None, token:
             on_ready=on_ready,
             stop=stop,
             make_machine=JobMachine,
+            least_epoch=int(time.time()),
             wait_for_services_s=options.wait_for_services,
         )
 

@@ -50,6 +50,7 @@ class Services:
     async def next_epoch(
         self,
         *,
+        least: int,
         patience_s: float,
         hurry: asyncio.Event,
         on_silent: Callable[[dict[ServiceId, str]], None],
@@ -59,6 +60,7 @@ class Services:
         Waits for all of them, but for a lease only once the first has answered.
 
         Args:
+            least: What it is at least. Services may have forgotten what they saw, or be silent.
             patience_s: How long to wait for the first.
             hurry: Wait no longer when this is set, even for the first: the job will do nothing.
             on_silent: Told the addresses of those that have not answered, whenever one has.
@@ -102,7 +104,7 @@ class Services:
             log.warning(
                 "going on without some partition services", extra={"silent": sorted(silent)}
             )
-        return max(seen, default=0) + 1
+        return max(least, *(epoch + 1 for epoch in seen))
 
     async def run(self, epoch: int, feed: Feed) -> None:
         """Attach to all services with *epoch* and stay in touch with each.

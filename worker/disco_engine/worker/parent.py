@@ -231,7 +231,7 @@ class Worker:
         await stop.wait()
         log.info("draining", extra={"attempts": len(self._work.attempts())})
         self._draining = True
-        self._work.refuse("the worker is draining")
+        self._work.refuse()
         self._link.wake()
         try:
             async with asyncio.timeout(self._options.drain_s):

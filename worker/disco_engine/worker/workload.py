@@ -74,7 +74,7 @@ class Workload:
         self._queue: deque[Attempt] = deque()
         self._attempts: dict[AttemptId, Attempt] = {}
         self._credit = 0  # what was granted and not yet used
-        self._refusal = ""  # why no more attempts are taken
+        self._refusing = False  # no more attempts are taken
         self._clock = asyncio.get_running_loop().time
 
     # --- for the coordinator ------------------------------------------------------------------
@@ -89,7 +89,7 @@ class Workload:
 
     def grant(self) -> int:
         """Return how many more tasks to ask for now, which then count as granted."""
-        if self._refusal:
+        if self._refusing:
             return 0
         depth = self._pace.depth
         held = len(self._queue) + sum(slot.load for slot in self.slots) + self._credit
@@ -123,8 +123,8 @@ class Workload:
             self._credit -= 1
         if self._attempts:
             self.settled.clear()
-        if self._refusal:
-            self.refuse(self._refusal)
+        if self._refusing:
+            self.refuse()
         self._dispatch()
 
     def cancel(self, refs: Iterable[common_pb2.AttemptRef]) -> None:
@@ -151,9 +151,9 @@ class Workload:
         for attempt in list(self._attempts.values()):
             self._drop(attempt)
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self) -> None:
         """From now on take nothing, and hand back what has not been started."""
-        self._refusal = reason
+        self._refusing = True
         waiting = [*self._queue]
         self._queue.clear()
         for slot in self.slots:
@@ -161,10 +161,11 @@ class Workload:
             slot.recall(recalled)
             waiting += recalled
         for attempt in waiting:
-            self._fail(attempt, _infrastructure(reason))
+            self._take_out(attempt)
+            self._deliver(attempt, attempt.returned())
 
     def give_up(self, reason: str) -> None:
-        """Hand back everything, also what runs."""
+        """Hand back everything that is left: what runs is lost, and its task runs elsewhere."""
         for attempt in list(self._attempts.values()):
             self._fail(attempt, _infrastructure(reason))
 
@@ -236,8 +237,8 @@ class Workload:
             running.slot = None
             if not running.over:
                 self._fail(running, failure, output)
-        if self._refusal:
-            self.refuse(self._refusal)
+        if self._refusing:
+            self.refuse()
         self._dispatch()
 
     def _started(self, slot: Slot, ref: common_pb2.AttemptRef) -> None:

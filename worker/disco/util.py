@@ -7,13 +7,74 @@ import importlib
 import inspect
 import random
 import types
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from disco.entries import SortedEntries
+from disco.error import DataError, DiscoError
+from disco.inputlists import deref, inputexpand, inputlist, ispartitioned, parse_dir, read_index
+from disco.sorting import decode, disk_sort, dsorted, encode, sort_reader, unix_sort
+from disco.urls import (
+    assert_url,
+    jobname,
+    localize,
+    netloc,
+    proxy_url,
+    schemesplit,
+    urljoin,
+    urlresolve,
+    urlsplit,
+    urltoken,
+)
+
+__all__ = [
+    "argcount",
+    "assert_url",
+    "chainify",
+    "data_err",
+    "decode",
+    "deref",
+    "disk_sort",
+    "dsorted",
+    "encode",
+    "err",
+    "external",
+    "flatten",
+    "format_size",
+    "globalize",
+    "hexhash",
+    "identity",
+    "ilen",
+    "inputexpand",
+    "inputlist",
+    "isiterable",
+    "iskv",
+    "ispartitioned",
+    "iterify",
+    "jobname",
+    "key",
+    "kvgroup",
+    "kvify",
+    "listify",
+    "localize",
+    "msg",
+    "netloc",
+    "parse_dir",
+    "partition",
+    "proxy_url",
+    "read_index",
+    "reify",
+    "schemesplit",
+    "shuffled",
+    "sort_reader",
+    "unix_sort",
+    "urljoin",
+    "urlresolve",
+    "urlsplit",
+    "urltoken",
+]
 
 T = TypeVar("T")
 
@@ -88,11 +149,6 @@ def key(kv: tuple[Any, Any]) -> Any:
 def kvify(value: Any) -> tuple[Any, Any]:
     """Return *value* if it is a pair, else the pair (value, None)."""
     return value if iskv(value) else (value, None)
-
-
-def dsorted(iterable: Iterable[Any]) -> list[Any]:
-    """Return the items sorted, largest first."""
-    return sorted(iterable, reverse=True)
 
 
 def shuffled(values: Iterable[T]) -> list[T]:
@@ -171,50 +227,27 @@ def globalize(function: Any, names: Mapping[str, Any]) -> None:
             scope.setdefault(name, value)
 
 
-def schemesplit(url: str) -> tuple[str, str]:
-    """Return (scheme, rest) of ``scheme://rest``; the scheme of a plain path is empty."""
-    scheme, separator, rest = url.partition("://")
-    return (scheme, rest) if separator else ("", url)
+def external(files: Any) -> dict[str, bytes]:
+    """Return the files of an external program, as ``map`` and ``reduce`` take them."""
+    from disco.worker.classic.worker import external as packaged  # which needs this module
+
+    found: dict[str, bytes] = packaged(files)
+    return found
 
 
-def urlsplit(url: str) -> tuple[str, tuple[str, str], str]:
-    """Return (scheme, (host, port), path) of *url*; the path has no leading slash."""
-    scheme, rest = schemesplit(url)
-    if not scheme or scheme in ("raw", "file"):
-        return scheme or "file", ("", ""), rest
-    location, _, path = rest.partition("/")
-    host, _, port = location.partition(":")
-    return scheme, (host, port), path
+def msg(message: str) -> None:
+    """Print *message*; in a task, it becomes one of the job's events."""
+    print(message)
 
 
-def urljoin(parts: tuple[str, Any, str]) -> str:
-    """Return the URL of (scheme, location, path); the location is a text or (host, port)."""
-    scheme, location, path = parts
-    if not isinstance(location, str):
-        location = ":".join(str(part) for part in location if part)
-    return f"{scheme}://{location}/{path}" if scheme else path
+def err(message: str) -> NoReturn:
+    """Raise a DiscoError with *message*."""
+    raise DiscoError(message)
 
 
-def jobname(url: str) -> str:
-    """Return which job made a result.
-
-    That is the unique id in ``disco://host:port/uid/stage/task``, and the name in
-    ``disco://host:port/namespace/name/uid/part``, which is what servers know a job by.
-
-    Raises:
-        ValueError: *url* is not such a URL.
-    """
-    scheme, _, path = urlsplit(url)
-    steps = path.split("/")
-    uid = steps[1] if len(steps) == 4 else steps[0]
-    if scheme != "disco" or not uid:
-        raise ValueError(f"{url!r} is not a result of a job: disco://host:port/uid/stage/task is")
-    return urllib.parse.unquote(uid)
-
-
-def inputlist(inputs: Iterable[Any]) -> list[Any]:
-    """Return the inputs as a list: each a URL, or a list of URLs with the same content."""
-    return [entry if isinstance(entry, str) else list(entry) for entry in inputs]
+def data_err(message: str, url: str) -> NoReturn:
+    """Raise a DataError: *url* cannot be read, but another attempt may be able to."""
+    raise DataError(message, url)
 
 
 def format_size(size_bytes: float) -> str:

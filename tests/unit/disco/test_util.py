@@ -45,7 +45,7 @@ def test_partition_keeps_the_order_on_both_sides() -> None:
 
 def test_the_rest_does_what_its_name_says() -> None:
     assert util.ilen(iter("abc")) == 3
-    assert util.dsorted([1, 3, 2]) == [3, 2, 1]
+    assert list(util.dsorted([1, 3, 2], buffer_size=2)) == [1, 2, 3]
     assert sorted(util.shuffled([1, 2, 3])) == [1, 2, 3]
     assert util.identity("x") == "x"
     assert util.hexhash(b"x") == util.hexhash(b"x")
@@ -91,7 +91,7 @@ def test_urls_are_taken_apart_and_put_together() -> None:
     assert util.urlsplit(url) == ("disco", ("host", "8989"), "uid/1/2")
     assert util.urljoin(util.urlsplit(url)) == url
     assert util.jobname(url) == "uid"
-    with pytest.raises(ValueError, match="'http://host/x' is not a result of a job"):
+    with pytest.raises(DiscoError, match="'http://host/x' is not a result of a job"):
         util.jobname("http://host/x")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from disco.util import schemesplit
 from disco.worker.streams import OpenStream, fold
 
-_MODULES = ("ddfs", "dir", "disco", "http", "raw", "tag")
+_MODULES = ("ddfs", "dir", "disco", "http", "raw", "tag", "url")
 
 
 def import_scheme(url: str) -> ModuleType:

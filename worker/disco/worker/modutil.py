@@ -1,0 +1,161 @@
+"""Which modules functions need: what Disco's ``required_modules`` is filled with.
+
+Jobs need none of this: modules that the job's own modules import travel with it, and installed ones
+need not.
+"""
+
+import functools
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from disco.error import DiscoError
+from disco.sources import ModuleFiles, is_below_installed
+
+Module = str | tuple[str, str]
+"""A module by its name, or as (name, path of its file), as ``required_modules`` takes them."""
+
+
+class ModUtilImportError(DiscoError, ImportError):
+    """A function uses a module that cannot be found.
+
+    Attributes:
+        error: What was raised when it was looked for.
+        function: That uses it.
+    """
+
+    def __init__(self, error: object, function: Callable[..., Any]) -> None:
+        super().__init__(error, function)
+        self.error = error
+        self.function = function
+
+    def __str__(self) -> str:
+        name = getattr(self.function, "__name__", repr(self.function))
+        return f"{self.error}: {name} uses a module that is not here; name it in required_modules"
+
+
+def user_paths() -> set[str]:
+    """Return the directories that the user added to where modules are looked for."""
+    return {str(Path(place).resolve()) for place in sys.path if not is_below_installed(Path(place))}
+
+
+def parse_function(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the modules that *function* uses, imported in it or outside of it."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    found = dict.fromkeys(_imported_in(code))
+    scope = getattr(function, "__globals__", {})
+    for name in _names_in(code):
+        value = scope.get(name)
+        if isinstance(value, ModuleType):
+            found[value.__name__] = None
+        elif value is None and name not in scope and importlib.util.find_spec(name) is not None:
+            found[name] = None  # used without an import, as Disco lets job functions do
+    return list(found)
+
+
+def _imported_in(code: Any) -> list[str]:
+    import dis
+
+    found = [
+        str(step.argval) for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME"
+    ]
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            found.extend(_imported_in(constant))
+    return found
+
+
+def _names_in(code: Any) -> list[str]:
+    import dis
+
+    found = [
+        str(step.argval) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"
+    ]
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            found.extend(_names_in(constant))
+    return found
+
+
+def recurse_module(module: str, path: str) -> dict[str, str]:
+    """Return the file of each module that travels because *module*, at *path*, imports it."""
+    files = ModuleFiles()
+    files.add_script(Path(path).resolve())
+    return {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): str(file)
+        for name, file in files.files.items()
+        if file != Path(path).resolve()
+    }
+
+
+def locate_modules(
+    modules: Iterable[str], recurse: bool = True, include_sys: bool = False
+) -> list[tuple[str, str | None]]:
+    """Return (name, path) of the modules that are the user's own.
+
+    Args:
+        modules: Names.
+        recurse: Also of what they import.
+        include_sys: Also (name, None) of those that are installed.
+
+    Raises:
+        ImportError: There is no such module.
+    """
+    found: dict[str, str | None] = {}
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ImportError(f"no module named {name!r}")
+        path = spec.origin
+        if path is not None and os.path.isfile(path) and not is_below_installed(Path(path)):
+            found[name] = path
+            if recurse:
+                found.update(recurse_module(name, path))
+        elif include_sys:
+            found[name] = None
+    return list(found.items())
+
+
+def find_modules(
+    functions: Iterable[Callable[..., Any]],
+    send_modules: bool = True,
+    job_path: str | None = None,
+    recurse: bool = True,
+    exclude: Collection[str] = (),
+) -> list[Module]:
+    """Return what ``required_modules`` may be for *functions*.
+
+    Args:
+        functions: Of a job.
+        send_modules: Give the user's own modules with their path, so that they travel.
+        job_path: File of the job's own module, which travels anyway.
+        recurse: Also what those modules import.
+        exclude: Names to leave out.
+
+    Raises:
+        ModUtilImportError: A module is not there.
+    """
+    found: dict[Module, None] = {}
+    for function in functions:
+        names = [name for name in parse_function(function) if name not in exclude]
+        try:
+            located = locate_modules(names, recurse, include_sys=True) if send_modules else []
+        except ImportError as error:
+            raise ModUtilImportError(error, function) from error
+        for name in names if not send_modules else ():
+            found[name] = None
+        for name, path in located:
+            if path is None:
+                found[name] = None
+            elif job_path is None or not os.path.samefile(path, job_path):
+                found[name, path] = None
+    return list(found)

@@ -33,6 +33,8 @@ print(child.pid, flush=True)
 """
     + SERVES
 )
+FREEZES = "import os, signal, sys; sys.stdin.read(1); os.kill(os.getpid(), signal.SIGSTOP)"
+STARTS_SLOWLY = "import sys, time; time.sleep(4); sys.exit(9)"
 BROKEN = "import sys; print('no such file: settings'); sys.exit(7)"
 
 
@@ -48,6 +50,7 @@ class Fixture:
             environment=os.environ,
             inherited_fd=self._fd,
             on_end=self._on_end,
+            silence_s=2,
         )
 
     def start(self, program: str, name: str = "one", role: Role = Role.WORKER) -> None:
@@ -89,6 +92,23 @@ def test_a_child_that_is_killed_is_started_again_under_the_same_name(
     assert ended.reason == "the worker one was killed by SIGKILL"
     eventually(lambda: fixture.child().pid not in (None, first))
     assert fixture.child().restarts == 1
+
+
+def test_a_child_that_is_frozen_or_hangs_is_started_again(fixture: Fixture) -> None:
+    fixture.start(FREEZES)
+
+    ended = fixture.ends.get(timeout=20)
+
+    assert ended.status == -signal.SIGKILL
+    assert ended.reason == "the worker one did not react for 2 s"
+
+
+def test_a_child_that_takes_long_to_start_is_left_alone(fixture: Fixture) -> None:
+    fixture.start(STARTS_SLOWLY)
+
+    ended = fixture.ends.get(timeout=20)
+
+    assert ended.reason == "the worker one exited with status 9"
 
 
 def test_a_child_that_never_serves_is_given_up_with_the_last_lines_of_its_log(

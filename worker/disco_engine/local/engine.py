@@ -23,7 +23,14 @@ from disco_engine.local.ports import ReservedPort
 from disco_engine.local.progress import ProgressBoard
 from disco_engine.local.rundir import RunDirectory
 from disco_engine.local.session import session_token
-from disco_engine.local.supervisor import ChildEnded, ChildSpec, ChildStatus, Role, Supervisor
+from disco_engine.local.supervisor import (
+    SILENCE_S,
+    ChildEnded,
+    ChildSpec,
+    ChildStatus,
+    Role,
+    Supervisor,
+)
 from disco_engine.rpc import TOKEN_VARIABLE
 
 log = logging.getLogger(__name__)
@@ -50,6 +57,7 @@ class LocalEngine:
         run_dir: An empty or new directory for the run's files; None: a temporary one. ``close``
             removes it.
         keep_logs: ``close`` leaves the processes' logs. (After an EngineError it always does.)
+        silence_s: A process that does not react for so long is killed and started again.
 
     Raises:
         ValueError: A number is less than 1, or more than this machine can take.
@@ -66,6 +74,7 @@ class LocalEngine:
         token: str | None = None,
         run_dir: Path | None = None,
         keep_logs: bool = False,
+        silence_s: float = SILENCE_S,
     ) -> None:
         _check_numbers(workers, slots, partition_services)
         self._owner = os.getpid()
@@ -97,6 +106,7 @@ class LocalEngine:
             environment={**os.environ, TOKEN_VARIABLE: self._token},
             inherited_fd=self._directory.lock_fd,
             on_end=self._child_ended,
+            silence_s=silence_s,
         )
 
     def start(self) -> Self:

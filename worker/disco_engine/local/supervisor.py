@@ -1,8 +1,9 @@
 """Keeps child processes alive, as a cluster would: starts, restarts and ends them.
 
-Each child has a thread that waits for its end. Children are sessions of their own, so that a
-Ctrl-C in the terminal reaches only their supervisor; they notice the supervisor's own end by the
-end of their standard input.
+Each child has a thread that waits for its end, and one for all looks every second whether they
+still react: a child that is frozen, or hangs, is killed and so started again. Children are sessions
+of their own, so that a Ctrl-C in the terminal reaches only their supervisor; they notice the
+supervisor's own end by the end of their standard input.
 """
 
 import logging
@@ -17,10 +18,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from disco_engine.local.pulse import BEAT_S, Pulse
+
 log = logging.getLogger(__name__)
 
 MAX_RESTARTS = 20
 MAX_FAILED_STARTS = 5
+SILENCE_S = 30.0
+"""A child that does not react for so long is killed; Kubernetes is told to wait as long."""
 _STEADY_S = 60.0  # a child that lived this long was well: its restarts are forgotten
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _LOG_TAIL_LINES = 20
@@ -91,6 +96,7 @@ class Supervisor:
         inherited_fd: A descriptor that every child keeps open.
         on_end: Called, from the child's own thread, for every unexpected end, and says whether the
             child should be started again. Not asked (but told) when the child is given up.
+        silence_s: A child that reads nothing from its standard input for so long is killed.
     """
 
     def __init__(
@@ -100,13 +106,16 @@ class Supervisor:
         environment: Mapping[str, str],
         inherited_fd: int,
         on_end: Callable[[ChildEnded], bool],
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._logs = logs
         self._environment = dict(environment)
         self._inherited_fd = inherited_fd
         self._on_end = on_end
-        self._known = threading.Lock()  # guards _keepers
+        self._silence_s = silence_s
+        self._known = threading.Lock()  # guards the next two
         self._keepers: list[_Keeper] = []
+        self._watching = False
 
     def start(self, spec: ChildSpec) -> None:
         """Start a child and keep it running.
@@ -120,10 +129,14 @@ class Supervisor:
             self._environment,
             self._inherited_fd,
             self._on_end,
+            self._silence_s,
         )
         keeper.launch()
         with self._known:
             self._keepers.append(keeper)
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, name="watch-children", daemon=True).start()
 
     def children(self) -> list[ChildStatus]:
         """Return all children but those that were seen off, in the order of their start."""
@@ -173,6 +186,18 @@ class Supervisor:
             keeper.retire()
         self._kill(keepers)
 
+    def _watch(self) -> None:
+        """Look after the children for as long as there are any."""
+        while True:
+            time.sleep(BEAT_S)
+            with self._known:
+                keepers = [keeper for keeper in self._keepers if keeper.alive]
+                self._watching = bool(keepers)
+            if not keepers:
+                return
+            for keeper in keepers:
+                keeper.beat()
+
     def _all(self) -> list["_Keeper"]:
         with self._known:
             return list(self._keepers)
@@ -199,14 +224,18 @@ class _Keeper:
         environment: Mapping[str, str],
         inherited_fd: int,
         on_end: Callable[[ChildEnded], bool],
+        silence_s: float,
     ) -> None:
         self.spec = spec
         self._log_file = log_file
         self._environment = environment
         self._inherited_fd = inherited_fd
         self._on_end = on_end
+        self._silence_s = silence_s
         self._lock = threading.Lock()  # guards _process against a signal meant for its successor
         self._process: subprocess.Popen[bytes] | None = None
+        self._pulse: Pulse
+        self._silent = False  # the process was killed because it did not react
         self._retired = threading.Event()
         self._restarts = 0
         self._thread = threading.Thread(target=self._keep, name=f"keep-{spec.id}", daemon=True)
@@ -236,6 +265,18 @@ class _Keeper:
                 # Not Popen.send_signal: that would reap the process behind _wait's back.
                 os.kill(self._process.pid, number)
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process, or will be one again."""
+        return self._thread.is_alive()
+
+    def beat(self) -> None:
+        """Kill the process if it has not reacted for too long."""
+        with self._lock:
+            if self._process is not None and self._pulse.beat():
+                self._silent = True
+                _kill_session(self._process.pid)
+
     def join(self, timeout_s: float | None) -> None:
         self._thread.join(timeout_s)
 
@@ -251,6 +292,9 @@ class _Keeper:
                 pass_fds=(self._inherited_fd,),
                 start_new_session=True,
             )
+        assert self._process.stdin is not None
+        self._silent = False
+        self._pulse = Pulse(self._process.stdin.fileno(), self._silence_s)
 
     def _keep(self) -> None:
         failed_starts = 0
@@ -303,7 +347,8 @@ class _Keeper:
         return status
 
     def _ended(self, status: int, *, given_up: bool) -> ChildEnded:
-        reason = f"the {self.spec.role} {self.spec.id} {_how(status)}"
+        how = f"did not react for {self._silence_s:g} s" if self._silent else _how(status)
+        reason = f"the {self.spec.role} {self.spec.id} {how}"
         if given_up:
             tail = _last_lines(self._log_file)
             reason += f", {self._restarts + 1} times now. The last lines of its log:\n{tail}"

@@ -1,0 +1,55 @@
+"""Notices that a child process is there but does nothing: frozen, or hanging in its event loop.
+
+All our programs read their standard input, to notice the end of their supervisor, and do so on the
+event loop that does everything else. So a byte that is not taken says that nothing else is done.
+It is beats that are counted, not seconds: when this process, or the whole machine, stands still for
+a while, nobody is suspected.
+"""
+
+import fcntl
+import os
+import struct
+import termios
+from contextlib import suppress
+
+BEAT_S = 1.0
+START_PATIENCE_S = 300.0
+"""Until the first byte is taken: an interpreter that starts, a partition service that recovers."""
+
+
+class Pulse:
+    """One process's.
+
+    Args:
+        pipe: The writing end of its standard input, which belongs to the caller.
+        patience_s: How long a process that has begun to read may take no byte.
+    """
+
+    def __init__(self, pipe: int, patience_s: float) -> None:
+        self._pipe = pipe
+        self._patience_s = patience_s
+        self._sent = False
+        self._begun = False  # it has read something
+        self._silent_beats = 0
+
+    def beat(self) -> bool:
+        """Send a byte, if the last one was taken; return whether the process must be given up."""
+        if _unread(self._pipe):
+            self._silent_beats += 1
+        else:
+            self._begun = self._begun or self._sent
+            self._silent_beats = 0
+            with suppress(BrokenPipeError):  # it is about to end
+                os.write(self._pipe, b"\0")
+            self._sent = True
+        patience_s = self._patience_s if self._begun else max(START_PATIENCE_S, self._patience_s)
+        return self._silent_beats * BEAT_S >= patience_s
+
+
+def _unread(pipe: int) -> int:
+    """Return how many bytes are in a pipe; 0 where the system does not tell."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0"))
+    except OSError:
+        return 0
+    return int(count)

@@ -104,7 +104,7 @@ class Services:
             log.warning(
                 "going on without some partition services", extra={"silent": sorted(silent)}
             )
-        return max(least, *(epoch + 1 for epoch in seen))
+        return max([least, *(epoch + 1 for epoch in seen)])
 
     async def run(self, epoch: int, feed: Feed) -> None:
         """Attach to all services with *epoch* and stay in touch with each.

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from disco import session
 from disco.error import DiscoError
-from disco.results import is_remote
 from disco.submission import job_spec, unique_name
-from disco.v1 import coordinator_pb2
+from disco.v1 import coordinator_pb2, job_pb2
+from disco_engine.core.parts import PREFIX, Part, ServedPart, part_of
+from disco_engine.local.chained import by_label
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
+from disco_engine.local.session import session_token
+from disco_engine.results import ResultError
 
 if TYPE_CHECKING:
     from disco.job import Job
@@ -23,13 +26,7 @@ class LocalMaster:
     def start(self, job: "Job", jobargs: Mapping[str, Any], *, prefix: str, owner: str) -> str:
         """Start a run, and return its name, ``prefix@hex:hex:hex``."""
         spec = job_spec(job, jobargs, name=unique_name(prefix))
-        for item in spec.inputs:
-            if is_remote(item.urls[0]):
-                raise DiscoError(
-                    f"input {item.urls[0]} is the result of a job on a server, which only programs"
-                    " with its token can read: read it with result_iterator, or give that job an"
-                    " output URL, and this one the files there"
-                )
+        _read_results(spec)
         worker = job.worker_for(jobargs)
         workers = _count(worker.getitem("workers", job, jobargs), "workers", _cores())
         slots = _count(worker.getitem("slots", job, jobargs), "slots", 1)
@@ -95,6 +92,45 @@ class LocalMaster:
             "hosts": ["localhost"],
             "owner": run.owner,
         }
+
+
+def _read_results(spec: job_pb2.JobSpec) -> None:
+    """Let the job read those of its inputs that are results of other jobs of this process.
+
+    Raises:
+        DiscoError: Some are not there any more, or are those of a job on a server.
+    """
+    inputs = [tuple(item.urls) for item in spec.inputs]
+    for (url, *_), part in zip(inputs, map(_part_of, inputs), strict=True):
+        if isinstance(part, ServedPart):
+            raise DiscoError(
+                f"input {url} is the result of a job on a server, which only programs with its"
+                " token can read: read it with result_iterator, or give that job an output URL, and"
+                " this one the files there"
+            )
+        if part is not None and session.find(part.uid) is None:
+            raise DiscoError(
+                f"input {url}: this process does not have that result: it has been purged, or"
+                " another process ran the job; run that job here, or give it an output URL, and"
+                " this one the files there"
+            )
+    try:
+        chosen = by_label(inputs, session_token())
+    except ResultError as error:
+        raise DiscoError(f"an input cannot be read: {error}") from error
+    if chosen != inputs:
+        del spec.inputs[:]
+        spec.inputs.extend(job_pb2.Input(urls=urls) for urls in chosen)
+
+
+def _part_of(urls: tuple[str, ...]) -> Part | None:
+    """Return the part of a result that an input is; None: it is something else."""
+    try:
+        return part_of(urls[0])
+    except ValueError as error:
+        if urls[0].startswith(PREFIX):
+            raise DiscoError(f"input {error}") from error
+        return None
 
 
 def _cores() -> int:

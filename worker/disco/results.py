@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from disco import session
 from disco.ddfs_inputs import expanded
 from disco.error import DataError, DiscoError
-from disco.util import schemesplit
 from disco.worker.reading import InputChain, Meter
 from disco.worker.streams import StreamFunction
 from disco_engine.core.model import TaskInput
+from disco_engine.core.parts import Part, ServedPart, StoredPart, part_of
 from disco_engine.inputs.expand import expand
 from disco_engine.inputs.urls import DISCO, scheme_of, suffix_of
 from disco_engine.local.session import session_token
@@ -19,33 +19,9 @@ from disco_engine.outputs.reading import read_part
 from disco_engine.program import ProgramError
 from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.readers import pairs_of
-from disco_engine.results import (
-    ResultDeniedError,
-    ResultLostError,
-    ResultUnreachableError,
-    read_parts,
-)
+from disco_engine.results import ResultError, read_label, read_parts
 
 _WHOLE = 1 << 62  # larger than any file: nothing is split here
-
-
-class _Part(NamedTuple):
-    """A part of a result: where it is, and which task wrote it."""
-
-    address: str
-    uid: str
-    stage: int
-    task: int
-
-
-class _RemotePart(NamedTuple):
-    """A part of a result that a server has."""
-
-    server: str
-    namespace: str
-    name: str
-    uid: str
-    number: int
 
 
 def records(
@@ -94,11 +70,6 @@ def pairs_of_part(url: str) -> Iterator[tuple[Any, Any]]:
     return _pairs([_part(url)], trust=False)
 
 
-def is_remote(url: str) -> bool:
-    """Return whether *url* is a part of a result that a server has."""
-    return scheme_of(url) == DISCO and len(_steps(url)) == 5
-
-
 def _results(
     urls: list[str],
     chain: Sequence[StreamFunction],
@@ -107,7 +78,7 @@ def _results(
     *,
     trust: bool,
 ) -> Iterator[Any]:
-    for _, some in groupby(urls, lambda url: _part(url)[:-1]):
+    for _, some in groupby(urls, lambda url: _one_read(_part(url))):
         together = list(some)
         for url in together:
             notifier(url)
@@ -128,47 +99,40 @@ def _file(
         yield from chunk
 
 
-def _part(url: str) -> _Part | _RemotePart:
+def _part(url: str) -> Part:
     try:
-        match _steps(url):
-            case [address, uid, stage, task]:
-                return _Part(address, uid, int(stage), int(task))
-            case [server, namespace, name, uid, number]:
-                return _RemotePart(server, namespace, name, uid, int(number))
-            case _:
-                pass
-    except ValueError:
-        pass
-    raise DataError(
-        "a part of a result is disco://host:port/uid/stage/task, or"
-        " disco://server/namespace/name/uid/part",
-        url,
-    )
+        return part_of(url)
+    except ValueError as error:
+        raise DataError(str(error), url) from error
 
 
-def _steps(url: str) -> list[str]:
-    return schemesplit(url)[1].split("/")
+def _one_read(part: Part) -> tuple[object, ...]:
+    """Return what parts have in common that follow each other and are read in one go."""
+    if isinstance(part, ServedPart):
+        return part.server, part.namespace, part.name, part.uid
+    if part.task is None:
+        return (part,)
+    return part.address, part.uid, part.stage, part.label
 
 
-def _pairs(parts: Sequence[_Part | _RemotePart], *, trust: bool) -> Iterator[tuple[Any, Any]]:
+def _pairs(parts: Sequence[Part], *, trust: bool) -> Iterator[tuple[Any, Any]]:
     """Return the records of parts of one result that follow each other."""
     first = parts[0]
-    if isinstance(first, _RemotePart):
-        numbers = [part.number for part in parts if isinstance(part, _RemotePart)]
+    if isinstance(first, ServedPart):
+        numbers = [part.number for part in parts if isinstance(part, ServedPart)]
         return _remote_pairs(first, numbers, trust=trust)
-    tasks = [part.task for part in parts if isinstance(part, _Part)]
-    url = f"disco://{first.address}/{first.uid}"
     if session.find(first.uid) is None:
         raise DataError(
             "this process does not have the result: it has been purged, or another process ran the"
             " job; give a job an output URL to keep what it made",
-            url,
+            str(first),
         )
-    return pairs_of(_frames(first, tasks, url))
+    tasks = [part.task for part in parts if isinstance(part, StoredPart) and part.task is not None]
+    return pairs_of(_frames(first, tasks))
 
 
 def _remote_pairs(
-    part: _RemotePart, numbers: list[int], *, trust: bool
+    part: ServedPart, numbers: list[int], *, trust: bool
 ) -> Iterator[tuple[Any, Any]]:
     """Yield the records of parts that a server has, read in as few streams as it takes."""
     from disco.remote_master import master_at  # most programs have no server
@@ -186,9 +150,12 @@ def _remote_pairs(
             start = stop
 
 
-def _frames(part: _Part, tasks: list[int], url: str) -> Iterator[Frame]:
-    address, uid, stage, _ = part
+def _frames(part: StoredPart, tasks: list[int]) -> Iterator[Frame]:
+    where = (part.address, session_token(), part.uid, part.stage)
     try:
-        yield from read_parts(address, session_token(), uid, stage, tasks)
-    except (ResultDeniedError, ResultLostError, ResultUnreachableError, FrameCorruptError) as error:
-        raise DataError(str(error), url) from error
+        if part.task is None and part.label is not None:
+            yield from read_label(*where, part.label)
+        else:
+            yield from read_parts(*where, tasks, label=part.label)
+    except (ResultError, FrameCorruptError) as error:
+        raise DataError(str(error), str(part)) from error

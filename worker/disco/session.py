@@ -12,6 +12,8 @@ from typing import Any
 
 from disco.error import DiscoError, JobError
 from disco.v1 import coordinator_pb2, job_pb2, jobs_pb2
+from disco_engine.core.parts import StoredPart
+from disco_engine.local.chained import jobs_read
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
 from disco_engine.outputs.reading import part_urls
@@ -72,10 +74,22 @@ class Run:
         if self.spec.output.url:
             return part_urls(self.spec.output.url)
         return [
-            f"disco://{part.service.address}/{self.spec.uid}/{part.stage}/{part.task}"
+            str(
+                StoredPart(
+                    address=part.service.address,
+                    uid=self.spec.uid,
+                    stage=part.stage,
+                    task=part.task,
+                )
+            )
             for part in self.engine.results()
             if part.totals.records
         ]
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Uids of the jobs whose results it reads."""
+        return jobs_read(tuple(item.urls) for item in self.spec.inputs)
 
     def events(self) -> Iterator[coordinator_pb2.JobEvent]:
         """Yield the events, those to come included, until the job has ended."""
@@ -136,12 +150,23 @@ def get(name: str) -> Run:
 
 
 def remove(name: str) -> None:
-    """Forget a run and everything it left, its results included; unknown ones are fine."""
+    """Forget a run and everything it left, its results included; unknown ones are fine.
+
+    Jobs that read them are stopped: they could only find out one attempt at a time.
+    """
     run = find(name)
-    if run is not None:
-        with _lock:
-            _runs.pop(run.name, None)
-        run.engine.close()
+    if run is None:
+        return
+    with _lock:
+        _runs.pop(run.name, None)
+        others = list(_runs.values())
+    for other in others:
+        if run.spec.uid in other.reads and other.status() == "active":
+            other.engine.cancel(
+                f"it read the results of {run.name}, which were purged: purge a job when those that"
+                " read its results have ended"
+            )
+    run.engine.close()
 
 
 def all_runs() -> list[Run]:

@@ -12,21 +12,26 @@ import grpc
 
 from disco.v1 import partition_pb2, partition_pb2_grpc
 from disco_engine import rpc, wire
-from disco_engine.core.model import NOTHING, AttemptId, Totals
+from disco_engine.core.model import NOTHING, AttemptId, Label, Totals
 from disco_engine.records.blocks import Frame
 
 _RETRY_AFTER_S = 0.2
+_LABELS_PATIENCE_S = 10.0
 
 
-class ResultUnreachableError(Exception):
+class ResultError(Exception):
+    """A result cannot be read."""
+
+
+class ResultUnreachableError(ResultError):
     """The service that has the result does not answer: see that it runs, and read again."""
 
 
-class ResultLostError(Exception):
+class ResultLostError(ResultError):
     """The service does not have the result, or not all of it: run the job again."""
 
 
-class ResultDeniedError(Exception):
+class ResultDeniedError(ResultError):
     """The service does not accept the token: read with that of the session that ran the job."""
 
 
@@ -44,6 +49,7 @@ def read_parts(
     stage: int,
     tasks: Sequence[int],
     *,
+    label: Label | None = None,
     patience_s: float = 30.0,
 ) -> Iterator[Frame]:
     """Yield the frames of several parts that one service has, in the order of *tasks*.
@@ -54,6 +60,7 @@ def read_parts(
         job_uid: The job.
         stage: Of the attempts that wrote the parts: the job's last.
         tasks: The parts; ``Frame.origin`` says which one a frame is of.
+        label: Only frames of this label; None: all.
         patience_s: Seconds to go on trying while the service does not answer.
 
     Raises:
@@ -62,10 +69,27 @@ def read_parts(
         ResultDeniedError: It does not accept the token.
     """
     if not tasks:
-        return
-    request = partition_pb2.FetchRequest(
-        job_uid=job_uid, stage=stage, tasks=partition_pb2.TaskSelector(tasks=tasks)
-    )
+        return iter(())
+    selector = partition_pb2.TaskSelector(tasks=tasks, label=label)
+    request = partition_pb2.FetchRequest(job_uid=job_uid, stage=stage, tasks=selector)
+    return _read(address, token, request, patience_s)
+
+
+def read_label(
+    address: str, token: str, job_uid: str, stage: int, label: Label, *, patience_s: float = 30.0
+) -> Iterator[Frame]:
+    """Yield the frames of a label that all tasks of a stage have left in one service.
+
+    Only for a stage that the next one has read by label. Arguments and errors are those of
+    ``read_parts``.
+    """
+    request = partition_pb2.FetchRequest(job_uid=job_uid, stage=stage, label=label)
+    return _read(address, token, request, patience_s)
+
+
+def _read(
+    address: str, token: str, request: partition_pb2.FetchRequest, patience_s: float
+) -> Iterator[Frame]:
     with rpc.sync_channel(address) as channel:
         reading = _Reading(partition_pb2_grpc.PartitionStub(channel), token, request)
         silent_since_s: float | None = None
@@ -83,6 +107,46 @@ def read_parts(
                 if error.code() is grpc.StatusCode.ABORTED:
                     reading.start_over()
             time.sleep(_RETRY_AFTER_S)
+
+
+def labels_of(address: str, token: str, job_uid: str, stage: int) -> dict[int, list[Label]]:
+    """Return the labels of the records that each task of a stage left in a service, ascending.
+
+    Args:
+        address: host:port of the service.
+        token: The job's token.
+        job_uid: The job.
+        stage: Any of its stages that is complete.
+
+    Raises:
+        ResultUnreachableError: It does not answer.
+        ResultLostError: It does not have the job.
+        ResultDeniedError: It does not accept the token.
+    """
+    request = partition_pb2.AttachRequest(job_uid=job_uid, tell_sealed=True, only_stage=stage)
+    found: dict[int, list[Label]] = {}
+    with rpc.sync_channel(address) as channel:
+        stub = partition_pb2_grpc.PartitionStub(channel)
+        call = stub.Attach(
+            request,
+            metadata=rpc.credentials_of(token),
+            timeout=_LABELS_PATIENCE_S,
+            wait_for_ready=True,
+        )
+        try:
+            for reply in call:
+                for sealed in reply.sealed:
+                    labels = sorted(item.label for item in sealed.labels if item.totals.records)
+                    found[sealed.attempt.task] = labels
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise ResultUnreachableError(
+                    f"the partition service at {address} did not answer for"
+                    f" {_LABELS_PATIENCE_S:g} s; see that it runs, and read again"
+                ) from error
+            _raise_if_final(error, address, 0.0)
+            raise
+    return found
 
 
 class _Reading:

@@ -267,14 +267,16 @@ def test_result_iterator_tells_what_it_reads(text: Text) -> None:
 def test_results_that_cannot_be_read_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         list(result_iterator([str(tmp_path / "none.txt")]))
-    with pytest.raises(DataError, match="a part of a result is disco://host:port/uid/stage/task"):
+    with pytest.raises(DataError, match="is no part of a result: expected disco://host:port/uid/stage/task"):
         list(result_iterator(["disco://nowhere"]))
 
 
 def test_results_come_from_the_services_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def read_parts(address: str, token: str, uid: str, stage: int, tasks: Any) -> Any:
+    def read_parts(
+        address: str, token: str, uid: str, stage: int, tasks: Any, *, label: Any
+    ) -> Any:
         from disco_engine.records.blocks import Frame
 
         asked.append((address, uid, stage, tasks))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from disco_engine.core.model import FailureKind, TaskInput
+from disco_engine.core.parts import StoredPart, part_of
 from disco_engine.inputs.opening import head_of, pieces
 from disco_engine.inputs.urls import (
     DIR,
@@ -48,6 +49,7 @@ def expand(
 
     Directories become the files below them and patterns the files that match, both sorted and
     without names that begin with "." or "_". ``dir://`` names an index: lines of "label url size".
+    A part of another job's result has the label that its URL says, or else 0.
 
     Args:
         inputs: The replicas of one input each: URLs with the same content. A directory or a
@@ -71,6 +73,8 @@ def expand(
             tasks.extend(_tasks(_replicas(replicas), split_size_bytes, splittable))
         elif scheme_of(replicas[0]) == DIR:
             tasks.extend(_indexed(replicas[0]))
+        elif scheme_of(replicas[0]) == DISCO:
+            tasks.append(_result(replicas[0]))
         else:
             for file in _files(replicas[0]):
                 tasks.extend(_tasks([file], split_size_bytes, splittable))
@@ -100,6 +104,21 @@ def _tasks(replicas: list[_File], split_size_bytes: int, splittable: bool) -> It
         yield TaskInput(urls=urls, offset=offset, length=min(step, size - offset))
 
 
+def _result(url: str) -> TaskInput:
+    """Return the task of a part of another job's result."""
+    try:
+        part = part_of(url)
+    except ValueError as error:
+        raise fatal(str(error), input=url) from error
+    if not isinstance(part, StoredPart):
+        raise fatal(
+            f"{url} is the result of a job on a server, which only jobs on the same disco serve can"
+            " read: give that job an output URL, and this one the files there",
+            input=url,
+        )
+    return TaskInput(urls=(url,), label=part.label or 0)
+
+
 def _can_be_cut(url: str) -> bool:
     head = head_of(url)
     return head.seekable and head.codec is None
@@ -112,6 +131,8 @@ def _replicas(urls: tuple[str, ...]) -> list[_File]:
     for url in urls:
         if scheme_of(url) == DIR:
             raise fatal(f"{url} cannot be a replica: give the files of the index", input=url)
+        if scheme_of(url) == DISCO:
+            raise fatal(f"{url}, a part of a result, cannot be a replica", input=url)
         try:
             files = _files(url)
         except ProgramError as error:
@@ -133,7 +154,7 @@ def _replicas(urls: tuple[str, ...]) -> list[_File]:
 
 def _files(url: str) -> list[_File]:
     """Return the files that *url* stands for, at least one."""
-    if scheme_of(url) in (RAW, DISCO):
+    if scheme_of(url) == RAW:
         return [_File(url, None)]
     path = local_path(url)
     return _remote_files(url) if path is None else _local_files(path, url)

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import grpc.aio
 
 from disco.v1 import coordinator_pb2, partition_pb2, partition_pb2_grpc
 from disco_engine.core.model import Failure, FailureKind, Totals
-from disco_engine.wire import totals_from_wire
+from disco_engine.core.parts import StoredPart, part_of
+from disco_engine.wire import fetch_request, totals_from_wire
 
 RESUME_S = 10.0
 """How long a service that stops answering is waited for, from its last message."""
@@ -49,13 +49,19 @@ class Wanted:
         name: What users call it: "label 3 from ps-0", or its URL.
         address: host:port of the service.
         request: Without a cursor.
-        expected: What must be found; None: whatever the service says it has.
+        expected: What must be found; None: it is another job's, and whatever the service says it
+            has. Our coordinator cannot have it made again.
     """
 
     name: str
     address: str
     request: partition_pb2.FetchRequest
     expected: Totals | None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another job wrote it."""
+        return self.expected is None
 
 
 def wanted_source(source: coordinator_pb2.Source, job_uid: str) -> Wanted:
@@ -75,25 +81,18 @@ def wanted_source(source: coordinator_pb2.Source, job_uid: str) -> Wanted:
 
 
 def wanted_result(url: str) -> Wanted:
-    """Return what to ask for to read ``disco://host:port/JOB_UID/STAGE/TASK``.
+    """Return what to ask for to read what another job left in a partition service.
 
     Raises:
-        SourceError: *url* does not look like that.
+        SourceError: *url* names no such thing; see ``disco_engine.core.parts``.
     """
-    parts = urlsplit(url)
-    path = parts.path.strip("/").split("/")
-    if parts.scheme != "disco" or not parts.netloc or len(path) != 3:
-        raise SourceError(_bad_url(url))
     try:
-        stage, task = int(path[1]), int(path[2])
-        request = partition_pb2.FetchRequest(
-            job_uid=path[0],
-            stage=stage,
-            tasks=partition_pb2.TaskSelector(tasks=[task]),
-        )
+        part = part_of(url)
     except ValueError as error:
-        raise SourceError(_bad_url(url)) from error
-    return Wanted(name=url, address=parts.netloc, request=request, expected=None)
+        raise SourceError(_bad_url(str(error), url)) from error
+    if not isinstance(part, StoredPart):
+        raise SourceError(_bad_url(f"{url} is a part that only its server can find", url))
+    return Wanted(name=url, address=part.address, request=fetch_request(part), expected=None)
 
 
 async def fetch(
@@ -186,24 +185,33 @@ class _Reading:
                 if there != found:
                     raise SourceError(self._failure(f"expected {there} {unit}, found {found}"))
 
-    def unreadable(self, problem: str) -> Failure:
-        """Return that the source cannot be read."""
-        return self._failure(f"cannot be read: {problem}")
+    def unreadable(self, problem: str, kind: FailureKind = FailureKind.DATA) -> Failure:
+        """Return that the source cannot be read.
 
-    def _failure(self, problem: str) -> Failure:
+        Args:
+            problem: Why.
+            kind: Of the failure, if another job wrote it; ours is made again at once.
+        """
+        if self._wanted.foreign and kind is not FailureKind.INFRASTRUCTURE:
+            problem += (
+                "; it is the result of another job, which may have been purged: run that job again,"
+                " or give it an output URL, and read the files there"
+            )
+        return self._failure(f"cannot be read: {problem}", kind)
+
+    def _failure(self, problem: str, kind: FailureKind = FailureKind.DATA) -> Failure:
         name = self._wanted.name
-        return Failure(kind=FailureKind.INFRASTRUCTURE, message=f"{name}: {problem}", input=name)
+        kind = kind if self._wanted.foreign else FailureKind.INFRASTRUCTURE
+        return Failure(kind=kind, message=f"{name}: {problem}", input=name)
 
     def _why(self, error: grpc.aio.AioRpcError) -> str:
-        text = f"{error.code().name}: {error.details()}"
-        if error.code() in _TRANSIENT:
+        code, text = error.code(), f"{error.code().name}: {error.details()}"
+        if code in _TRANSIENT:
             return text
-        raise SourceError(self.unreadable(text)) from error
+        begin_anew = code is grpc.StatusCode.ABORTED  # the service was started again meanwhile
+        kind = FailureKind.INFRASTRUCTURE if begin_anew else FailureKind.FATAL
+        raise SourceError(self.unreadable(text, kind)) from error
 
 
-def _bad_url(url: str) -> Failure:
-    return Failure(
-        kind=FailureKind.DATA,
-        message=f"{url!r} is not a result: expected disco://host:port/JOB_UID/STAGE/TASK",
-        input=url,
-    )
+def _bad_url(message: str, url: str) -> Failure:
+    return Failure(kind=FailureKind.FATAL, message=message, input=url)

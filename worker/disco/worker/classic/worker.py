@@ -121,7 +121,9 @@ class Worker(BaseWorker):
         if given["map"] is not None:
             stages.append(planned("map", Grouping.SPLIT, _map_tasks(given, partitions)))
         if given["reduce"] is not None:
-            grouping = Grouping.GROUP_ALL if partitions in (None, 1) else Grouping.GROUP_LABEL
+            # Without a map the inputs have the labels: those of a result with partitions, or 0.
+            one = bool(stages) and partitions in (None, 1)
+            grouping = Grouping.GROUP_ALL if one else Grouping.GROUP_LABEL
             tasks = _reduce_tasks(given)
             stages.append(planned("reduce", grouping, tasks, sort=bool(given["sort"])))
         if not stages:

@@ -125,10 +125,17 @@ class MemoryEngine:
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
+        self._attempts = 0
         self.contexts: dict[str, list[MemoryContext]] = {}
         self.results: dict[str, Sequence[Frame]] = {}
         self.no_record = NOTHING
         self.settings = JobSettings()
+
+    def _new_scratch(self) -> Path:
+        self._attempts += 1
+        scratch = self._scratch / str(self._attempts)
+        scratch.mkdir()
+        return scratch
 
     def load(self, job: Job, **jobargs: Any) -> Program:
         """Return the program of a job that has travelled."""
@@ -153,7 +160,7 @@ class MemoryEngine:
                     task=index,
                     group=group,
                     node=group.node or NODES[index % 2],
-                    scratch=self._scratch,
+                    scratch=self._new_scratch(),
                     settings=self.settings,
                     inputs=items,
                     sources=sources,

@@ -1,0 +1,161 @@
+"""Runs the tasks of a stage whose worker is a program: one process per task."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from disco.jobpack import JOBPACK_VERSION2, JobPack
+from disco.worker.children import Child
+from disco.worker.executable.conversation import BrokenOffError, Conversation, Patience
+from disco.worker.executable.dialogue import Answer, Dialogue, Ending
+from disco.worker.executable.home import found, make_home, program_path
+from disco.worker.executable.inputs import TaskInputs
+from disco.worker.executable.outputs import pairs_of_output
+from disco_engine.core.model import Failure, FailureKind, Grouping
+from disco_engine.program import ProgramError, TaskContext, fatal
+
+JOBFILE = "jobfile"
+"""Name of the job pack in the job home."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What is started for a task.
+
+    Attributes:
+        name: The program's: a path where the workers run, or of a file that travels with the job.
+        arguments: Of its command line.
+        files: Names of the other files that travel.
+        environment: Variables that it has besides those of the slot.
+        data: What the job file has for it.
+        input_format: Of the files that hold what earlier stages have written.
+        patience: With it.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    data: bytes = b""
+    input_format: str = "pickle"
+    patience: Patience = field(default_factory=Patience)
+
+
+class ProgramTasks:
+    """The tasks of one stage.
+
+    Args:
+        program: What runs them.
+        grouping: Of the stage.
+        pipeline: (stage, grouping) of all stages, for the job file.
+    """
+
+    splittable = False  # programs are told URLs, and read what these name
+
+    def __init__(
+        self, program: Program, grouping: Grouping, pipeline: Sequence[tuple[str, Grouping]]
+    ) -> None:
+        self._program = program
+        self._grouping = grouping
+        self._pipeline = pipeline
+
+    def run(self, context: TaskContext, params: Any) -> None:
+        """Run one task.
+
+        Raises:
+            ProgramError: The program failed, or what it has written cannot be read.
+        """
+        program = self._program
+        command, home = self._prepared(context)
+        inputs = TaskInputs(context, home, program.input_format)
+        dialogue = Dialogue(self._task(context, home), inputs, _say(context))
+        answer = self._end_of(command, home, dialogue)
+        name = os.path.basename(program.name)
+        if answer.ending is Ending.FATAL:
+            raise fatal(f"{name}: {answer.message}")
+        if answer.ending is Ending.ERROR:
+            raise _failed(f"{name}: {answer.message}")
+        writer = context.writer()
+        writer.producer = f"the program {name}"
+        for output in dialogue.outputs:
+            writer.extend(output.label, pairs_of_output(home, output))
+
+    def _prepared(self, context: TaskContext) -> tuple[list[str], Path]:
+        """Return the command line and the job home."""
+        program = self._program
+        installed = program_path(program.name)
+        names = [] if installed else [os.path.basename(program.name)]
+        home = make_home(context.scratch, [found(name) for name in (*names, *program.files)])
+        (home / JOBFILE).write_bytes(self._jobpack(context).dumps())
+        path = installed or home / names[0]
+        return [str(path), *program.arguments], home
+
+    def _jobpack(self, context: TaskContext) -> JobPack:
+        """Return what the job file has: what the author gave the program, but no files again."""
+        jobdict = {
+            "prefix": context.job_name.partition("@")[0],
+            "owner": "",
+            "worker": os.path.basename(self._program.name),
+            "pipeline": [[stage, grouping, False] for stage, grouping in self._pipeline],
+            "inputs": [],
+        }
+        environment = dict(self._program.environment)
+        return JobPack(JOBPACK_VERSION2, jobdict, environment, b"", self._program.data)
+
+    def _task(self, context: TaskContext, home: Path) -> dict[str, Any]:
+        """Return what the program is told of its task; it is given no address of anything."""
+        return {
+            "taskid": context.task,
+            "jobname": context.job_name,
+            "jobfile": str(home / JOBFILE),
+            "stage": context.stage_name,
+            "grouping": str(self._grouping),
+            "group": [context.group.label or 0, context.group.node or ""],
+            "host": context.node,
+            "master": "",
+            "disco_port": 0,
+            "put_port": 0,
+            "disco_data": str(home),
+            "ddfs_data": str(home),
+        }
+
+    def _end_of(self, command: list[str], home: Path, dialogue: Dialogue) -> Answer:
+        """Run the program, and return how it said its task ended.
+
+        Raises:
+            ProgramError: USER: it did not say so. FATAL: it cannot be started.
+        """
+        program = self._program
+        try:
+            child = Child(command, home=home, environment=program.environment)
+        except OSError as error:
+            raise fatal(f"the program {command[0]} cannot be started: {error.strerror}") from error
+        with child:
+            try:
+                return Conversation(child, dialogue, program.patience).to_its_end()
+            except BrokenOffError as error:
+                words = error.last_words.decode(errors="backslashreplace")
+                if words:
+                    print(words)
+                raise _failed(
+                    f"the program {os.path.basename(program.name)} broke off: {error}", words
+                ) from error
+
+
+def _say(context: TaskContext) -> Any:
+    def say(text: str) -> None:
+        context.status(text)
+        print(text)
+
+    return say
+
+
+def _failed(message: str, words: str = "") -> ProgramError:
+    shown = words[-_SHOWN_CHARACTERS:]
+    last = f"Its last words:\n{shown}" if shown else ""
+    return ProgramError(Failure(kind=FailureKind.USER, message=message, traceback=last))
+
+
+_SHOWN_CHARACTERS = 4_000  # all of them are in the log of the task

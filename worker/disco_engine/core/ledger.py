@@ -2,19 +2,23 @@
 
 The service (``disco_engine.partition``) keeps bytes, files and sockets; this keeps the decisions::
 
-    (unknown) --push--> OPEN --complete, counts agree--> COMPLETE --seal--> SEALED
-        |                |                                  |                 |
-        |                +-- complete, counts differ --+    |                 |
-        |                                              v    v                 |
-        +------------------- discard, attach -----> DISCARDED <---- drop -----+
+    (unknown) --push--> OPEN --complete, counts agree--> COMPLETE ---seal---> SEALED
+        |                |                                  |  |                |
+        |                +-- complete, counts differ --+    |  +-keep-> KEPT    |
+        |                                              |    |           | |     |
+        |                                              v    v    discard  +seal-+
+        +------------------- discard, attach -----> DISCARDED <---------+ drop -+
 
-An attempt without output is sealed straight from unknown. Seal and discard exclude each other: the
-first decides, the other is told. Only attempts of the newest epoch may change otherwise.
+An attempt without output is sealed, or kept, straight from unknown. Seal and discard exclude each
+other: the first decides, the other is told. Only attempts of the newest epoch may change otherwise.
+Those that are kept are copies of what is sealed elsewhere: no reader sees them, but they survive a
+restart and a new epoch as sealed ones do, and a seal makes them readable when they are needed.
 
 What lives here is small: a few bytes per sealed attempt and one sum per (stage, label). What one
-sealed attempt wrote per label is handed out by ``seal`` for the service to keep on disk, and
-forgotten. Nothing here survives a restart: the service calls ``restore`` for each sealed attempt it
-finds on disk, and everything else is gone, which is right, because so are its blocks.
+sealed attempt wrote per label is handed out by ``seal`` and ``keep`` for the service to keep on
+disk, and forgotten. Nothing here survives a restart: the service calls ``restore`` for each sealed
+attempt it finds on disk, ``restore_copy`` for each kept one, and everything else is gone, which is
+right, because so are its blocks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +40,7 @@ class AttemptState(StrEnum):
 
     OPEN = "open"  # blocks arrive
     COMPLETE = "complete"  # all blocks have arrived; only a decision is missing
+    KEPT = "kept"  # a copy: all of it is here, and readers do not see it
     SEALED = "sealed"  # readers see it
     DISCARDED = "discarded"  # gone, and nothing of it is accepted any more
 
@@ -52,8 +57,13 @@ class Verdict(StrEnum):
     """How an attempt was decided, now or before; ``DecisionResult`` on the wire."""
 
     SEALED = "sealed"
+    KEPT = "kept"
     DISCARDED = "discarded"
     UNKNOWN = "unknown"  # it cannot be sealed: it is not here, or not all of it
+
+
+_LASTING = frozenset({AttemptState.SEALED, AttemptState.KEPT})
+_DECIDED = _LASTING | {AttemptState.DISCARDED}
 
 
 class StaleEpochError(Exception):
@@ -125,6 +135,10 @@ class Ledger:
         self._states[sealed.id] = AttemptState.SEALED
         self._add(sealed.id.stage, sealed.labels)
 
+    def restore_copy(self, attempt: AttemptId) -> None:
+        """Take over an attempt that was kept as a copy, and found on disk after a restart."""
+        self._states[attempt] = AttemptState.KEPT
+
     def attach(self, epoch: int) -> list[AttemptId]:
         """Make *epoch* the newest and discard what older epochs left unsealed.
 
@@ -143,11 +157,11 @@ class Ledger:
         for attempt in gone:
             del self._unsealed[attempt]
         # Older epochs are refused by their number from here on: what is known of them is what is
-        # sealed, and nothing else needs to be remembered.
+        # sealed or kept, and nothing else needs to be remembered.
         self._states = {
             attempt: state
             for attempt, state in self._states.items()
-            if state is AttemptState.SEALED or attempt.epoch >= epoch
+            if state in _LASTING or attempt.epoch >= epoch
         }
         return gone
 
@@ -161,6 +175,10 @@ class Ledger:
     def sealed_attempts(self) -> Iterator[AttemptId]:
         """Yield the sealed attempts, in the order in which they were sealed or restored."""
         return (a for a, state in self._states.items() if state is AttemptState.SEALED)
+
+    def copies(self) -> Iterator[AttemptId]:
+        """Yield the attempts that are kept and not sealed, in the order of their keeping."""
+        return (a for a, state in self._states.items() if state is AttemptState.KEPT)
 
     def unsealed_attempts(self) -> list[AttemptId]:
         """Return the attempts that are open or complete."""
@@ -205,7 +223,7 @@ class Ledger:
             attempt is discarded and its blocks can be deleted.
         """
         state = self.state(attempt)
-        if state in (AttemptState.SEALED, AttemptState.DISCARDED):
+        if state in _DECIDED:
             return Completion.REFUSED
         if _sum(self._unsealed.setdefault(attempt, {})) != totals:
             self._discard(attempt)
@@ -220,32 +238,30 @@ class Ledger:
         output_file: str,
         expected: Totals,
         values: Values = (),
+        *,
+        kept: Mapping[Label, Totals] | None = None,
     ) -> tuple[Verdict, SealedAttempt | None]:
         """Seal *attempt*, unless it is decided already.
 
         Args:
-            attempt: Of the newest epoch.
+            attempt: Of the newest epoch, or kept.
             group: What its task is about; kept with the seal.
             output_file: The file it wrote to the job's output, or empty; kept with the seal.
             expected: What its report said that it pushed, over all labels. If that is nothing, it
                 is sealed without a push; if it is something else than what is here, it is not
                 sealed. So an attempt whose blocks were lost in a restart is never sealed empty.
             values: What it left beside its records; kept with the seal.
+            kept: If it is kept as a copy: what ``keep`` handed out for it, per label.
 
         Returns:
             The verdict; and, exactly if this call sealed it, what the service must keep on disk.
             UNKNOWN changes nothing.
         """
-        state = self.state(attempt)
-        if state is AttemptState.SEALED:
+        if self.state(attempt) is AttemptState.SEALED:
             return Verdict.SEALED, None
-        if state is AttemptState.DISCARDED:
-            # An epoch that has not attached (here, since a restart) will; nothing is decided yet.
-            newer = attempt.epoch > self._epoch and not self._closed
-            return (Verdict.UNKNOWN if newer else Verdict.DISCARDED), None
-        labels = self._unsealed.get(attempt, {})
-        if state is AttemptState.OPEN or _sum(labels) != expected:
-            return Verdict.UNKNOWN, None
+        labels = self._whole(attempt, expected, kept)
+        if isinstance(labels, Verdict):
+            return labels, None
         self._unsealed.pop(attempt, None)
         self._states[attempt] = AttemptState.SEALED
         self._add(attempt.stage, labels)
@@ -254,8 +270,48 @@ class Ledger:
         )
         return Verdict.SEALED, sealed
 
+    def keep(
+        self,
+        attempt: AttemptId,
+        group: Group,
+        output_file: str,
+        expected: Totals,
+        values: Values = (),
+    ) -> tuple[Verdict, SealedAttempt | None]:
+        """Keep *attempt* as a copy, unless it is decided already; else as ``seal``.
+
+        Returns:
+            The verdict; and, exactly if this call kept it, what the service must keep on disk.
+        """
+        state = self.state(attempt)
+        if state is AttemptState.SEALED or state is AttemptState.KEPT:
+            return (Verdict.SEALED if state is AttemptState.SEALED else Verdict.KEPT), None
+        labels = self._whole(attempt, expected, None)
+        if isinstance(labels, Verdict):
+            return labels, None
+        self._unsealed.pop(attempt, None)
+        self._states[attempt] = AttemptState.KEPT
+        copy = SealedAttempt(
+            id=attempt, group=group, labels=labels, output_file=output_file, values=values
+        )
+        return Verdict.KEPT, copy
+
+    def _whole(
+        self, attempt: AttemptId, expected: Totals, kept: Mapping[Label, Totals] | None
+    ) -> Mapping[Label, Totals] | Verdict:
+        """Return what is here of an attempt, if it is all of it; else why it cannot be sealed."""
+        state = self.state(attempt)
+        if state is AttemptState.DISCARDED:
+            # An epoch that has not attached (here, since a restart) will; nothing is decided yet.
+            newer = attempt.epoch > self._epoch and not self._closed
+            return Verdict.UNKNOWN if newer else Verdict.DISCARDED
+        labels = kept if state is AttemptState.KEPT else self._unsealed.get(attempt, {})
+        if labels is None or state is AttemptState.OPEN or _sum(labels) != expected:
+            return Verdict.UNKNOWN
+        return labels
+
     def discard(self, attempt: AttemptId) -> Verdict:
-        """Discard *attempt*, unless it is sealed already.
+        """Discard *attempt*, unless it is sealed already; a copy goes, too.
 
         An attempt that is unknown is remembered as discarded, so that it cannot come later.
 

@@ -30,8 +30,9 @@ class Kind(IntEnum):
     EPOCH = 2  # a coordinator attached
     PLAN = 3  # a serialised Plan
     SEALED = 4  # a serialised SealedAttempt
-    DROPPED = 5  # a sealed attempt is sealed no more
+    DROPPED = 5  # an attempt is neither sealed nor kept any more
     EMPTIED = 6  # everything was dropped, and nothing is accepted any more
+    KEPT = 7  # a serialised SealedAttempt that is only a copy; SEALED may follow
 
 
 class Entry(NamedTuple):
@@ -63,7 +64,7 @@ def epoch_of(payload: bytes) -> int:
 
 
 def dropped_entry(attempt: AttemptId) -> Entry:
-    """Say that a sealed attempt is sealed no more."""
+    """Say that an attempt is neither sealed nor kept any more."""
     return Entry(Kind.DROPPED, _ATTEMPT.pack(*attempt))
 
 
@@ -75,6 +76,11 @@ def dropped_of(payload: bytes) -> AttemptId:
 def sealed_entry(sealed: SealedAttempt) -> Entry:
     """Say that an attempt is sealed."""
     return Entry(Kind.SEALED, wire.sealed_to_wire(sealed).SerializeToString())
+
+
+def kept_entry(copy: SealedAttempt) -> Entry:
+    """Say that an attempt is kept as a copy."""
+    return Entry(Kind.KEPT, wire.sealed_to_wire(copy).SerializeToString())
 
 
 class DirectoryInUseError(Exception):
@@ -133,10 +139,18 @@ class Journal:
 
     def sealed(self) -> Iterator[partition_pb2.SealedAttempt]:
         """Return all attempts that were ever sealed as of this call, dropped ones too."""
+        return self._attempts(Kind.SEALED)
+
+    def copies(self) -> Iterator[partition_pb2.SealedAttempt]:
+        """Return all attempts that were ever kept as copies, also those that were sealed later."""
+        return self._attempts(Kind.KEPT)
+
+    def _attempts(self, kind: Kind) -> Iterator[partition_pb2.SealedAttempt]:
+        entries = self.entries()  # now, not when the first is asked for
         return (
             partition_pb2.SealedAttempt.FromString(entry.payload)
-            for entry in self.entries()
-            if entry.kind is Kind.SEALED
+            for entry in entries
+            if entry.kind is kind
         )
 
     def cut_damage(self) -> int:

@@ -1,8 +1,8 @@
 """Make a store's holdings from what a process before this one left on disk.
 
-What the journal calls sealed is believed only if all of its blocks are in the logs. Blocks of
-other attempts stay where they are, unseen, and their attempts are never accepted again: their
-writers cannot know which blocks arrived.
+What the journal calls sealed, or kept as a copy, is believed only if all of its blocks are in the
+logs. Blocks of other attempts stay where they are, unseen, and their attempts are never accepted
+again: their writers cannot know which blocks arrived.
 """
 
 import logging
@@ -36,6 +36,7 @@ class _Remembered:
     epoch: int = 0
     plan: bytes | None = None
     sealed: dict[AttemptId, Totals] = field(default_factory=dict)
+    copies: dict[AttemptId, Totals] = field(default_factory=dict)
     dropped: set[AttemptId] = field(default_factory=set)
     emptied: bool = False
 
@@ -76,19 +77,23 @@ def _recover(directory: Path, job_uid: str, journal: Journal) -> Holdings:
     for number, layout in logs_in(directory):
         stage = holdings.stages[number] = Stage(number, layout, directory)
         _index(stage, found)
-    whole = {a for a, totals in remembered.sealed.items() if found.get(a, NOTHING) == totals}
+    lasting = remembered.sealed | remembered.copies
+    whole = {a for a, totals in lasting.items() if found.get(a, NOTHING) == totals}
     for message in journal.sealed():
         sealed = wire.sealed_from_wire(message)
-        if sealed.id in whole:
+        if sealed.id in whole and sealed.id in remembered.sealed:
             holdings.ledger.restore(sealed)
             if sealed.labels:
                 holdings.stages[sealed.id.stage].seal(sealed, 0)
-    lost = remembered.sealed.keys() - whole
+    for attempt in remembered.copies:
+        if attempt in whole:
+            holdings.ledger.restore_copy(attempt)
+    lost = lasting.keys() - whole
     for attempt in lost:
         journal.add(dropped_entry(attempt))
     if lost:
         _log.warning(
-            "sealed attempts are not all on disk",
+            "attempts that were sealed or kept are not all on disk",
             extra={"attempts": len(lost), "first": str(min(lost))},
         )
     unsealed = (found.keys() | lost | remembered.dropped) - whole
@@ -96,7 +101,7 @@ def _recover(directory: Path, job_uid: str, journal: Journal) -> Holdings:
         holdings.ledger.discard(attempt)
     _log.info(
         "recovered",
-        extra={"sealed": len(whole), "unsealed": len(unsealed), "epoch": remembered.epoch},
+        extra={"whole": len(whole), "unsealed": len(unsealed), "epoch": remembered.epoch},
     )
     return holdings
 
@@ -116,16 +121,27 @@ def _replay(directory: Path, job_uid: str, journal: Journal) -> _Remembered:
             case Kind.PLAN:
                 remembered.plan = entry.payload
             case Kind.SEALED:
-                message = partition_pb2.SealedAttempt.FromString(entry.payload)
-                attempt = wire.attempt_from_wire(message.attempt)
-                remembered.sealed[attempt] = sum_of(wire.labels_from_wire(message.labels).values())
+                attempt, totals = _told_of(entry.payload)
+                remembered.sealed[attempt] = totals
+                remembered.copies.pop(attempt, None)
+            case Kind.KEPT:
+                attempt, totals = _told_of(entry.payload)
+                remembered.copies[attempt] = totals
             case Kind.DROPPED:
                 attempt = dropped_of(entry.payload)
                 remembered.sealed.pop(attempt, None)
+                remembered.copies.pop(attempt, None)
                 remembered.dropped.add(attempt)
             case Kind.EMPTIED:
                 remembered.emptied = True
     return remembered
+
+
+def _told_of(payload: bytes) -> tuple[AttemptId, Totals]:
+    """Return which attempt an entry is about, and how much it wrote."""
+    message = partition_pb2.SealedAttempt.FromString(payload)
+    labels = wire.labels_from_wire(message.labels)
+    return wire.attempt_from_wire(message.attempt), sum_of(labels.values())
 
 
 def _index(stage: Stage, found: dict[AttemptId, Totals]) -> None:

@@ -1,6 +1,6 @@
 """The gRPC face of the partition service: messages to values, errors to status codes."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -9,8 +9,8 @@ import grpc.aio
 
 from disco.v1 import partition_pb2, partition_pb2_grpc
 from disco_engine import wire
-from disco_engine.core.ledger import StaleEpochError, Verdict, WrongJobError
-from disco_engine.core.model import AttemptId, Layout
+from disco_engine.core.ledger import AttemptState, StaleEpochError, Verdict, WrongJobError
+from disco_engine.core.model import AttemptId, Label, Layout, Totals
 from disco_engine.partition.audit import drop_damaged
 from disco_engine.partition.intake import Intake, Outcome, Output
 from disco_engine.partition.reader import (
@@ -35,6 +35,7 @@ _OUTCOMES = {
 }
 _VERDICTS = {
     Verdict.SEALED: partition_pb2.DECISION_RESULT_SEALED,
+    Verdict.KEPT: partition_pb2.DECISION_RESULT_KEPT,
     Verdict.DISCARDED: partition_pb2.DECISION_RESULT_DISCARDED,
     Verdict.UNKNOWN: partition_pb2.DECISION_RESULT_UNKNOWN,
 }
@@ -95,6 +96,9 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
                     inventory = (s for s in inventory if s.attempt.stage == request.only_stage)
                 for sealed in _portions(inventory, with_values=with_values):
                     yield partition_pb2.AttachReply(sealed=sealed)
+            if request.epoch:
+                for copies in _portions(store.copies(), with_values=True):
+                    yield partition_pb2.AttachReply(copies=copies)
 
     async def RecordPlan(
         self, request: partition_pb2.RecordPlanRequest, context: _Context
@@ -131,22 +135,50 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         """Seal or discard attempts, in order."""
         async with _refusals(context):
             self._store.ledger.check_caller(request.job_uid, request.epoch)
-            verdicts = [self._decide(decision) for decision in request.decisions]
+            verdicts = []
+            copies: dict[AttemptId, dict[Label, Totals]] = {}
+            for decision in request.decisions:
+                if self._needs_labels(decision, copies):
+                    copies = await self._labels_of_copies(request)
+                    self._store.ledger.check_caller(request.job_uid, request.epoch)
+                verdicts.append(self._decide(decision, copies))
         return partition_pb2.DecideReply(results=[_VERDICTS[verdict] for verdict in verdicts])
 
-    def _decide(self, decision: partition_pb2.Decision) -> Verdict:
+    def _needs_labels(self, decision: partition_pb2.Decision, known: Container[AttemptId]) -> bool:
+        """Return whether a copy is to be sealed of which only the journal knows the labels."""
+        if not decision.HasField("seal") or decision.seal.copy:
+            return False
+        attempt = wire.attempt_from_wire(decision.seal.attempt)
+        return attempt not in known and self._store.ledger.state(attempt) is AttemptState.KEPT
+
+    async def _labels_of_copies(
+        self, request: partition_pb2.DecideRequest
+    ) -> dict[AttemptId, dict[Label, Totals]]:
+        return await self._store.labels_of_copies(
+            wire.attempt_from_wire(decision.seal.attempt)
+            for decision in request.decisions
+            if decision.HasField("seal") and not decision.seal.copy
+        )
+
+    def _decide(
+        self,
+        decision: partition_pb2.Decision,
+        copies: Mapping[AttemptId, Mapping[Label, Totals]],
+    ) -> Verdict:
         match decision.WhichOneof("verdict"):
             case "seal":
                 seal = decision.seal
+                attempt = wire.attempt_from_wire(seal.attempt)
+                group = wire.group_from_wire(seal.group)
+                expected = wire.totals_from_wire(seal.expected)
+                values = wire.values_from_wire(seal.values)
+                if seal.copy:
+                    return self._store.keep(attempt, group, seal.output_file, expected, values)
                 return self._store.seal(
-                    wire.attempt_from_wire(seal.attempt),
-                    wire.group_from_wire(seal.group),
-                    seal.output_file,
-                    wire.totals_from_wire(seal.expected),
-                    wire.values_from_wire(seal.values),
+                    attempt, group, seal.output_file, expected, values, kept=copies.get(attempt)
                 )
             case "discard":
-                return self._store.ledger.discard(wire.attempt_from_wire(decision.discard))
+                return self._store.discard(wire.attempt_from_wire(decision.discard))
             case None:
                 raise ValueError("a decision says neither seal nor discard")
 

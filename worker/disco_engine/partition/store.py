@@ -24,6 +24,7 @@ from disco_engine.partition.journal import (
     dropped_entry,
     epoch_entry,
     job_entry,
+    kept_entry,
     sealed_entry,
 )
 from disco_engine.partition.space import DiskSpace
@@ -150,6 +151,13 @@ class Store:
             if self.ledger.state(attempt) is AttemptState.SEALED:
                 yield message
 
+    def copies(self) -> Iterator[partition_pb2.SealedAttempt]:
+        """Yield the attempts that are kept as copies, in the order of their keeping, from disk."""
+        for message in self.journal.copies():
+            attempt = wire.attempt_from_wire(message.attempt)
+            if self.ledger.state(attempt) is AttemptState.KEPT:
+                yield message
+
     async def record_plan(self, job_uid: str, epoch: int, plan: bytes) -> None:
         """Keep *plan* on disk.
 
@@ -169,6 +177,15 @@ class Store:
             )
         await self.writer.commit()
 
+    async def labels_of_copies(
+        self, attempts: Iterable[AttemptId]
+    ) -> dict[AttemptId, dict[Label, Totals]]:
+        """Return what those of *attempts* that are kept as copies wrote per label."""
+        kept = {a for a in attempts if self.ledger.state(a) is AttemptState.KEPT}
+        if not kept:
+            return {}
+        return await asyncio.to_thread(_labels_of, kept, self.journal.copies())
+
     def seal(
         self,
         attempt: AttemptId,
@@ -176,9 +193,11 @@ class Store:
         output_file: str,
         expected: Totals,
         values: Values = (),
+        *,
+        kept: Mapping[Label, Totals] | None = None,
     ) -> Verdict:
         """Seal an attempt, unless it is decided or not as expected; see ``Ledger.seal``."""
-        verdict, sealed = self.ledger.seal(attempt, group, output_file, expected, values)
+        verdict, sealed = self.ledger.seal(attempt, group, output_file, expected, values, kept=kept)
         if sealed is not None:
             stage = self.stages.get(attempt.stage)
             if stage is not None:
@@ -187,8 +206,28 @@ class Store:
             self._remember(sealed_entry(sealed))
         return verdict
 
+    def keep(
+        self,
+        attempt: AttemptId,
+        group: Group,
+        output_file: str,
+        expected: Totals,
+        values: Values = (),
+    ) -> Verdict:
+        """Keep an attempt as a copy, unless it is decided; see ``Ledger.keep``."""
+        verdict, copy = self.ledger.keep(attempt, group, output_file, expected, values)
+        if copy is not None:
+            self._remember(kept_entry(copy))
+        return verdict
+
+    def discard(self, attempt: AttemptId) -> Verdict:
+        """Discard an attempt, unless it is sealed; see ``Ledger.discard``."""
+        if self.ledger.state(attempt) is AttemptState.KEPT:
+            self._remember(dropped_entry(attempt))
+        return self.ledger.discard(attempt)
+
     async def drop(self, attempts: Collection[AttemptId]) -> None:
-        """Forget attempts, sealed or not; nothing of them is accepted any more.
+        """Forget attempts, sealed, kept or neither; nothing of them is accepted any more.
 
         Their blocks stay in the logs, where nobody sees them.
 
@@ -203,10 +242,11 @@ class Store:
         await self.writer.commit()
 
     def _drop(self, attempt: AttemptId, labels: Mapping[Label, Totals]) -> None:
-        if self.ledger.state(attempt) is AttemptState.SEALED:
-            stage = self.stages.get(attempt.stage)
-            if stage is not None:
-                stage.unseal(attempt, labels)
+        state = self.ledger.state(attempt)
+        stage = self.stages.get(attempt.stage)
+        if state is AttemptState.SEALED and stage is not None:
+            stage.unseal(attempt, labels)
+        if state is AttemptState.SEALED or state is AttemptState.KEPT:
             self._remember(dropped_entry(attempt))
         self.ledger.drop(attempt, labels)
 

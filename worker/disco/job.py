@@ -5,16 +5,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from disco.error import DiscoError, JobError
+from disco.jobpack import JOBPACK_VERSION1, JOBPACK_VERSION2, JobPack, PackedJobPack
 from disco.settings import DiscoSettings
 from disco.util import listify
 from disco.worker.base import Worker as BaseWorker
 from disco.worker.classic.worker import Worker as ClassicWorker
+from disco.worker.hooks import overrides
 from disco.worker.pipeline.worker import Worker as PipelineWorker
+from disco.worker.simple import Worker as SimpleWorker
 
 if TYPE_CHECKING:
     from disco.core import Disco
 
-__all__ = ["Job", "JobChain"]
+__all__ = [
+    "JOBPACK_VERSION1",
+    "JOBPACK_VERSION2",
+    "Job",
+    "JobChain",
+    "JobPack",
+    "PackedJobPack",
+    "SimpleJob",
+]
 
 
 class Job:
@@ -90,6 +101,16 @@ class Job:
             return self._master
         return Disco(self._master, self._settings)
 
+    @property
+    def settings(self) -> DiscoSettings:
+        """Where defaults come from."""
+        return DiscoSettings() if self._settings is None else self._settings
+
+    @property
+    def prefix(self) -> str:
+        """What the unique name of the next run begins with, unless the run says otherwise."""
+        return self._prefix or self.name or type(self).__name__
+
     def worker_for(self, jobargs: Mapping[str, Any]) -> BaseWorker:
         """Return the worker for a run with these arguments."""
         if self.worker is not None:
@@ -109,8 +130,11 @@ class Job:
             DiscoError: A parameter is unknown or makes no sense, or something cannot travel. What
                 is wrong with the inputs is told by ``wait``.
         """
-        self._prefix = self._prefix or self.name or type(self).__name__
+        self._prefix = self.prefix
         prefix = jobargs.get("name") or self._prefix
+        worker = self.worker_for(jobargs)
+        if overrides(worker, "jobdict"):
+            prefix = worker.jobdict(self, **jobargs)["prefix"]
         self.name = self.disco.start(self, jobargs, prefix=prefix)
         return self
 
@@ -163,6 +187,12 @@ class Job:
     def jobinfo(self) -> dict[str, Any]:
         """Return what there is to know about the job; see ``Disco.jobinfo``."""
         return self.disco.jobinfo(self.name)
+
+
+class SimpleJob(Job):
+    """A job whose stages are functions that read and write themselves: ``disco.worker.simple``."""
+
+    Worker = SimpleWorker
 
 
 class JobChain(dict[Job, Any]):

@@ -10,30 +10,34 @@ What travels how:
 """
 
 import inspect
-import io
 import json
 import linecache
 import pickle
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from disco.error import DiscoError
+from disco.fileutils import DiscoZipFile
 from disco.ignoring import IGNORE_FILE
 from disco.payload import LOADER, Header, join_payload
 from disco.sources import ModuleFiles, is_installed
 from disco.v1 import job_pb2
+from disco.worker.hooks import JobHooks, overrides
+from disco.worker.modutil import unimported
+
+if TYPE_CHECKING:
+    from disco.job import Job
 
 
 def pack_job(
-    job: object,
+    job: "Job",
     jobargs: Mapping[str, Any],
     *,
     required_files: Any = (),
@@ -54,9 +58,7 @@ def pack_job(
     """
     by_value = [module for module in _modules_of(job, jobargs) if not _is_importable(module)]
     modules = modules or ModuleFiles()
-    for module in _modules_of(job, jobargs):
-        modules.add_loaded(module)
-    modules.add_named(required_modules or ())
+    _add_modules(modules, job, jobargs, required_modules)
     with _pickled_by_value(by_value):
         try:
             body = cloudpickle.dumps((job, dict(jobargs)), pickle.HIGHEST_PROTOCOL)
@@ -69,8 +71,19 @@ def pack_job(
     sources: dict[str, str] = {}
     for module in by_value:
         sources.update(_sources_of(module))
-    header = Header(sources=sources, files=modules.origins())
-    return _code(header, body, modules, required_files)
+    worker = job.worker_for(jobargs)
+    environment = worker.jobenvs(job, **jobargs) if overrides(worker, "jobenvs") else {}
+    header = Header(sources=sources, files=modules.origins(), environment=environment)
+    if overrides(worker, "jobhome") or overrides(worker, "jobzip"):
+        return _code(header, body, worker.jobhome(job, **jobargs))
+    return _code(header, body, _zipped(modules, required_files))
+
+
+def job_zip(job: "Job", jobargs: Mapping[str, Any], worker: JobHooks) -> DiscoZipFile:
+    """Return the files that travel with a job, in a ZIP that is still open."""
+    modules = ModuleFiles(allow_secrets=worker.getitem("allow_secrets", job, jobargs))
+    _add_modules(modules, job, jobargs, worker.getitem("required_modules", job, jobargs))
+    return _archive(modules, worker.getitem("required_files", job, jobargs))
 
 
 def pack_reference(
@@ -118,24 +131,38 @@ def pack_reference(
         jobargs=jobargs,
         files=modules.origins(),
     )
-    return _code(header, b"", modules, required_files)
+    return _code(header, b"", _zipped(modules, required_files))
 
 
-def _code(
-    header: Header, body: bytes, modules: ModuleFiles, required_files: Any
-) -> job_pb2.JobCode:
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
-        for name, path in modules.files.items():
-            target.write(path, name)
-        for name, content in _required(required_files, modules):
-            target.writestr(f"lib/{name}", content)
-        empty = not target.namelist()
+def _code(header: Header, body: bytes, modules_zip: bytes) -> job_pb2.JobCode:
     return job_pb2.JobCode(
-        loader=LOADER,
-        payload=join_payload(header, body),
-        modules_zip=b"" if empty else archive.getvalue(),
+        loader=LOADER, payload=join_payload(header, body), modules_zip=modules_zip
     )
+
+
+def _archive(modules: ModuleFiles, required_files: Any) -> DiscoZipFile:
+    archive = DiscoZipFile()
+    for name, path in modules.files.items():
+        archive.write(path, name)
+    for name, content in _required(required_files, modules):
+        archive.writestr(f"lib/{name}", content)
+    return archive
+
+
+def _zipped(modules: ModuleFiles, required_files: Any) -> bytes:
+    with _archive(modules, required_files) as archive:
+        empty = not archive.namelist()
+    return b"" if empty else archive.dumps()
+
+
+def _add_modules(
+    modules: ModuleFiles, job: "Job", jobargs: Mapping[str, Any], required_modules: Any
+) -> None:
+    for module in _modules_of(job, jobargs):
+        modules.add_loaded(module)
+    modules.add_named(required_modules or ())
+    for function in job.worker_for(jobargs).functions(job, jobargs):
+        modules.add_named(unimported(function))
 
 
 def _required(files: Any, modules: ModuleFiles) -> Iterator[tuple[str, bytes]]:

@@ -23,6 +23,7 @@ class Header:
         sources: Text by file name of code that travels in the pickle, so that tracebacks can show
             its lines.
         files: Where the modules in the ZIP come from, by their name there, for the same reason.
+        environment: Variables that are set in the slot.
     """
 
     python: str = PYTHON
@@ -30,6 +31,7 @@ class Header:
     jobargs: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def join_payload(header: Header, body: bytes) -> bytes:
@@ -39,7 +41,10 @@ def join_payload(header: Header, body: bytes) -> bytes:
         header: What it says about itself.
         body: The pickled (job, jobargs); empty for a job that is given by reference.
     """
-    return json.dumps(asdict(header)).encode() + b"\n" + body
+    fields = asdict(header)
+    if not header.environment:
+        del fields["environment"]  # older workers know nothing of it
+    return json.dumps(fields).encode() + b"\n" + body
 
 
 def split_payload(payload: bytes) -> tuple[Header, bytes]:

@@ -4,7 +4,7 @@ import importlib
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +16,11 @@ from disco.job import Job
 from disco.payload import PYTHON, Header, split_payload
 from disco.sources import is_below_installed
 from disco.task import Task, activated
-from disco.travelled import import_script, show_sources, use_original_names
+from disco.travelled import import_script, set_environment, show_sources, use_original_names
 from disco.util import globalize
 from disco.worker.base import PlannedStage, Worker
+from disco.worker.hooks import overrides
+from disco.worker.modutil import unimported
 from disco.worker.params import ParamsCopies, merged_params
 from disco_engine.core.model import Grouping, Plan
 from disco_engine.inputs.expand import expand
@@ -38,6 +40,7 @@ def load(payload: bytes) -> Program:
             f"the job was submitted with Python {header.python}, but this worker runs {PYTHON}, and"
             " functions cannot travel between them: use the same version on both sides"
         )
+    set_environment(header.environment)
     show_sources(header.sources)
     use_original_names(header.files)
     if header.reference:
@@ -65,7 +68,9 @@ class JobProgram:
         self._stages: tuple[PlannedStage, ...] = ()
         with _job_errors_are_fatal():
             self._stages = worker.planned_stages(job, jobargs)
+        worker.runners = tuple(planned.runner for planned in self._stages)
         self._params = ParamsCopies(worker.getitem("params", job, jobargs))
+        self._home = _home_of(worker, job, jobargs)
         _let_functions_see(worker, job, jobargs)
 
     @property
@@ -98,9 +103,10 @@ class JobProgram:
             ProgramError: DATA: an input cannot be read.
         """
         params = self._params.copy()
-        with activated(Task(context, params)):
+        task = Task(context, params)
+        with activated(task), chdir(self._home):
             try:
-                self._stages[context.plan_stage].runner.run(context, params)
+                self._worker.start(task, self._job, **self._jobargs)
             except DataError as error:
                 raise bad_data(str(error), input=error.url) from error
 
@@ -152,6 +158,15 @@ def _job_errors_are_fatal() -> Iterator[None]:
         raise fatal(str(error)) from error
 
 
+def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str:
+    """Return the directory that tasks run in: where files that travelled are at ``lib/NAME``."""
+    if worker.getitem("required_files", job, jobargs) or overrides(worker, "jobzip"):
+        for place in sys.path:
+            if Path(place, "lib").is_dir():
+                return place
+    return "."
+
+
 def _let_functions_see(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> None:
     """Let the job's functions use the names that Disco's programs use without importing them."""
     names = worker.visible_names()
@@ -160,6 +175,7 @@ def _let_functions_see(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> 
         names[name.rpartition(".")[2]] = importlib.import_module(name)
     for function in worker.functions(job, jobargs):
         globalize(function, names)
+        globalize(function, {name: importlib.import_module(name) for name in unimported(function)})
 
 
 def _jobargs(job: Job, jobargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ settings file, else the default. Of Disco's settings those that have a meaning h
 
 import getpass
 import os
-import runpy
 import socket
 from collections.abc import Callable
 from functools import cache
@@ -138,6 +137,8 @@ class DiscoSettings(dict[str, Any]):
 
 @cache
 def _said_by(file: str) -> dict[str, Any]:
+    import runpy  # few have such a file
+
     try:
         said = runpy.run_path(file)
     except Exception as error:  # whatever the user's own file raises

@@ -5,6 +5,7 @@ not exist here.
 """
 
 import linecache
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -20,6 +21,13 @@ def show_sources(sources: Mapping[str, str]) -> None:
     for name, text in sources.items():
         # Without a time of change, linecache never looks whether the file has changed.
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+
+
+def set_environment(variables: Mapping[str, str]) -> None:
+    """Set environment variables; modules are found in the places that PYTHONPATH adds, too."""
+    os.environ.update(variables)
+    places = [place for place in variables.get("PYTHONPATH", "").split(os.pathsep) if place]
+    sys.path[1:1] = [os.path.abspath(place) for place in places]
 
 
 def use_original_names(files: Mapping[str, str]) -> None:

@@ -8,10 +8,12 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from disco.error import DiscoError
+from disco.task import Task
 from disco.util import argcount
+from disco.worker.hooks import JobHooks, TaskHooks, overrides
 from disco.worker.params import Params
 from disco_engine.core.model import Grouping, Stage
 from disco_engine.program import TaskContext
@@ -38,12 +40,21 @@ class PlannedStage:
     runner: StageRunner
 
 
-class Worker(dict[str, Any]):
+class Worker(TaskHooks, JobHooks, dict[str, Any]):
     """Parameters of a job, with the values they have unless the job says otherwise.
 
     A parameter's value is looked up in the arguments of ``Job.run``, then among the job's
     attributes, then here.
+
+    A job whose worker is derived from this one, and from none of the others, has the stages ``map``
+    and ``reduce``, or those in ``pipeline``, (name, grouping) each. Its functions are called like
+    the stages, once per task with (task, job, **jobargs), and read and write through the worker.
+
+    Attributes:
+        strict: Parameters that do not exist are refused.
     """
+
+    strict: ClassVar[bool] = False
 
     def __init__(self, **parameters: Any) -> None:
         super().__init__(self.defaults())
@@ -112,11 +123,13 @@ class Worker(dict[str, Any]):
         return getattr(job, key) if hasattr(job, key) else self.get(key, default)
 
     def check_names(self, parameters: Mapping[str, Any]) -> None:
-        """Refuse parameters that do not exist.
+        """Refuse parameters that do not exist, if the worker is strict.
 
         Raises:
             DiscoError: Names the parameter and those that are spelt alike.
         """
+        if not self.strict:
+            return
         known = self.defaults()
         known.update(self)
         for name in parameters:
@@ -129,17 +142,55 @@ class Worker(dict[str, Any]):
                 )
                 raise DiscoError(f"unknown parameter {name!r}; {hint}")
 
-    def planned_stages(self, job: object, jobargs: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
+    def planned_stages(self, job: Any, jobargs: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
         """Return the job's stages, in order.
 
         Raises:
             DiscoError: The parameters make no sense.
         """
-        raise NotImplementedError
+        self.check_common(job, jobargs)
+        stages = (
+            self.jobdict(job, **jobargs)["pipeline"]
+            if overrides(self, "jobdict")
+            else self.pipeline_of(job, jobargs)
+        )
+        for name, grouping in stages:
+            if grouping not in tuple(Grouping):
+                raise DiscoError(
+                    f"Unknown grouping {grouping!r} of stage {name!r}; there are"
+                    f" {', '.join(Grouping)}"
+                )
+            if not callable(self.getitem(name, job, jobargs)):
+                raise DiscoError(f"the job has no function called {name!r}, as its stage is")
+        return tuple(planned(name, Grouping(grouping), _WholeTasks()) for name, grouping in stages)
 
-    def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
+    def pipeline_of(self, job: Any, jobargs: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return (name, grouping) of each stage.
+
+        Raises:
+            DiscoError: There is none.
+        """
+        given = self.getitem("pipeline", job, jobargs)
+        if given:
+            return [(str(name), str(grouping)) for name, grouping in given]
+        found: list[tuple[str, str]] = []
+        if self.getitem("map", job, jobargs) is not None:
+            found.append(("map", Grouping.SPLIT))
+        if self.getitem("reduce", job, jobargs) is not None:
+            alone = self.getitem("partitions", job, jobargs, 1) in (None, 1)
+            found.append(("reduce", Grouping.GROUP_ALL if alone else Grouping.GROUP_LABEL))
+        if not found:
+            raise DiscoError(f"job {job.name} has neither a map nor a reduce, nor a pipeline")
+        return found
+
+    def functions(self, job: Any, jobargs: Mapping[str, Any]) -> list[Any]:
         """Return the user's functions: those that may use names they do not import."""
-        raise NotImplementedError
+        stages = self.pipeline_of(job, jobargs)
+        return [self.getitem(name, job, jobargs) for name, _ in stages]
+
+    def run(self, task: Task, job: Any, **jobargs: Any) -> None:
+        """Do what the task is for: call what the job has for its stage."""
+        self.getitem(task.stage, job, jobargs)(task, job, **jobargs)
 
     def visible_names(self) -> dict[str, Any]:
         """Return what those functions may use without importing it: nothing, unless overridden."""
@@ -155,6 +206,15 @@ class Worker(dict[str, Any]):
             raise DiscoError(
                 "save_results: there is no DDFS here to save to; give the job an output URL instead"
             )
+
+
+class _WholeTasks:
+    """Stands where a stage's runner is if the worker itself runs the tasks."""
+
+    splittable = False
+
+    def run(self, context: TaskContext, params: Any) -> None:
+        raise AssertionError("the worker's own `run` runs the task")
 
 
 def planned(

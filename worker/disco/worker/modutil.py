@@ -4,14 +4,16 @@ Jobs need none of this: modules that the job's own modules import travel with it
 need not.
 """
 
+import builtins
+import dis
 import functools
 import importlib.util
-import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from disco.error import DiscoError
@@ -45,45 +47,62 @@ def user_paths() -> set[str]:
 
 
 def parse_function(function: Callable[..., Any]) -> list[str]:
-    """Return the names of the modules that *function* uses, imported in it or outside of it."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return []
-    found = dict.fromkeys(_imported_in(code))
-    scope = getattr(function, "__globals__", {})
-    for name in _names_in(code):
-        value = scope.get(name)
-        if isinstance(value, ModuleType):
-            found[value.__name__] = None
-        elif value is None and name not in scope and importlib.util.find_spec(name) is not None:
-            found[name] = None  # used without an import, as Disco lets job functions do
+    """Return the names of the modules that *function* uses, imported in it, outside of it or not.
+
+    One that nobody has imported is seen where an attribute of it is used: ``random.choice``.
+    """
+    code = _code_of(function)
+    scope = _scope_of(function)
+    found = dict.fromkeys(unimported(function))
+    for part in _parts_of(code) if code else ():
+        for step in dis.get_instructions(part):
+            if step.opname == "IMPORT_NAME":
+                found[str(step.argval)] = None
+            elif step.opname == "LOAD_GLOBAL" and isinstance(scope.get(step.argval), ModuleType):
+                found[scope[step.argval].__name__] = None
     return list(found)
 
 
-def _imported_in(code: Any) -> list[str]:
-    import dis
+def unimported(function: Callable[..., Any]) -> list[str]:
+    """Return the names of modules that *function* uses although nobody has imported them.
 
-    found = [
-        str(step.argval) for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME"
-    ]
+    Disco's workers import those for it.
+    """
+    code = _code_of(function)
+    scope = _scope_of(function)
+    found: dict[str, None] = {}
+    for part in _parts_of(code) if code else ():
+        for step, after in pairwise(dis.get_instructions(part)):
+            name = step.argval
+            if (
+                step.opname == "LOAD_GLOBAL"
+                and after.opname in ("LOAD_ATTR", "LOAD_METHOD")
+                and name not in scope
+                and not hasattr(builtins, name)
+                and importlib.util.find_spec(name) is not None
+            ):
+                found[name] = None
+    return list(found)
+
+
+def _code_of(function: Any) -> CodeType | None:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__code__", None)  # callable objects have none
+
+
+def _scope_of(function: Any) -> Mapping[str, Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__globals__", {})
+
+
+def _parts_of(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of a function, and of those that are defined in it."""
+    yield code
     for constant in code.co_consts:
-        if inspect.iscode(constant):
-            found.extend(_imported_in(constant))
-    return found
-
-
-def _names_in(code: Any) -> list[str]:
-    import dis
-
-    found = [
-        str(step.argval) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"
-    ]
-    for constant in code.co_consts:
-        if inspect.iscode(constant):
-            found.extend(_names_in(constant))
-    return found
+        if isinstance(constant, CodeType):
+            yield from _parts_of(constant)
 
 
 def recurse_module(module: str, path: str) -> dict[str, str]:

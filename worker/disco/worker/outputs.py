@@ -27,6 +27,10 @@ class TaskOutput:
     def __init__(self, writer: RecordWriter, label: int) -> None:
         self.add = partial(writer.add, label)  # as an attribute it costs no call of our own
 
+    def append(self, record: Any) -> None:
+        """Write one record, a (key, value) pair."""
+        self.add(*as_pair(record, "append()"))
+
     def write(self, data: bytes) -> NoReturn:
         """Refuse: what a task writes is records.
 

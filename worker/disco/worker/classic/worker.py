@@ -20,6 +20,7 @@ from disco.worker.base import Worker as BaseWorker
 from disco.worker.classic import func
 from disco.worker.classic.mapping import MapFunctions, MapTasks
 from disco.worker.classic.reducing import ReduceFunctions, ReduceTasks
+from disco.worker.hooks import TaskHooks
 from disco.worker.outputs import OutputChain
 from disco.worker.params import Params
 from disco.worker.reading import InputChain
@@ -51,6 +52,9 @@ class Worker(BaseWorker):
     ``worker``, ``external``, ``Params``, all of ``disco.worker.classic.func``, and the modules in
     ``required_modules``.
     """
+
+    strict = True
+    run = TaskHooks.run
 
     def defaults(self) -> dict[str, Any]:
         """Return every parameter with its default.
@@ -132,6 +136,10 @@ class Worker(BaseWorker):
                 f"job {name} has neither a map nor a reduce (nor a pipeline): define at least one"
             )
         return tuple(stages)
+
+    def pipeline_of(self, job: object, jobargs: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return (name, grouping) of each stage."""
+        return [(one.stage.name, one.stage.grouping) for one in self.planned_stages(job, jobargs)]
 
     def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
         """Return the user's functions."""

@@ -17,6 +17,7 @@ from typing import Any
 from disco.error import DiscoError
 from disco.worker.base import PlannedStage, check_arguments, planned
 from disco.worker.base import Worker as BaseWorker
+from disco.worker.hooks import TaskHooks
 from disco.worker.pipeline.tasks import StageTasks, TaskInfo, input_hook
 from disco_engine.core.model import Grouping
 
@@ -130,7 +131,13 @@ _USAGES = {
 
 
 class Worker(BaseWorker):
-    """Parameters of a pipeline job: those of every job, and ``pipeline``."""
+    """Parameters of a pipeline job: those of every job, and ``pipeline``.
+
+    Functions of the job may use the modules in ``required_modules`` without importing them.
+    """
+
+    strict = True
+    run = TaskHooks.run
 
     def defaults(self) -> dict[str, Any]:
         """Return every parameter with its default; ``pipeline`` has none that would do."""
@@ -150,9 +157,14 @@ class Worker(BaseWorker):
             stages.append(planned(stage.name, grouping, runner, sort=stage.sort))
         return tuple(stages)
 
+    def pipeline_of(self, job: object, jobargs: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return (name, grouping) of each stage."""
+        return [(one.stage.name, one.stage.grouping) for one in self.planned_stages(job, jobargs)]
+
     def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
-        """Return none: pipelines have always had to import what they use."""
-        return []
+        """Return the user's functions."""
+        pipeline = _checked(self.getitem("pipeline", job, jobargs))
+        return [function for _, stage in pipeline for function in stage.functions()]
 
 
 def _checked(pipeline: Any) -> list[tuple[Grouping, Stage]]:

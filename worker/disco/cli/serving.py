@@ -89,8 +89,12 @@ def run_server(flags: Mapping[str, Any]) -> int:
 
         try:
             killed = asyncio.run(serve(settings, on_ready=on_ready, on_stop=on_stop))
-        except* (PortTakenError, IdentityError) as group:
-            raise _explained(group) from group
+        except ExceptionGroup as group:
+            # Not except*: what is raised in there comes out as a group in Python 3.11.2.
+            wrong, others = group.split((PortTakenError, IdentityError))
+            if wrong is None or others is not None:
+                raise
+            raise _explained(wrong) from group
     return EXIT_INTERRUPTED if killed else 0
 
 

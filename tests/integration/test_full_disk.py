@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from disco import Job
+from disco.submission import job_spec
+from disco.v1 import coordinator_pb2
+from disco_engine.local.engine import LocalEngine
 
 if TYPE_CHECKING:
     from tests.integration.conftest import User
@@ -132,3 +140,72 @@ def test_a_sort_that_finds_no_room_for_its_runs_fails_the_job_and_names_the_dire
     assert f"time: cannot spill to {user.temporary}/disco-" in error
     assert "(No space left on device); free space there, sort with more memory, or use" in error
     assert "Traceback" not in error
+
+
+def fill(disk: Path, *, but: int = 0) -> Path:
+    """Use the room on a disk up, but for some bytes, and return the file to remove."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        with suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        file.truncate(file.tell() - but)
+    return ballast
+
+
+def test_a_job_without_room_for_its_files_is_not_begun_and_the_disk_is_named(
+    user: User, disk: Disk
+) -> None:
+    user.temporary = disk("2m")
+    ballast = fill(user.temporary, but=16 * 1024)
+
+    process = user.start("noise.py:Shuffled", *SEEDS)
+    _, err = process.communicate(timeout=150)
+
+    assert process.returncode == 1
+    assert err == (
+        f"Error: the local engine cannot be started: the disk is full: {user.temporary} has 16,384"
+        " of 2,097,152 bytes left; make room there, or set TMPDIR to a directory on another disk\n"
+    )
+    assert list(user.temporary.iterdir()) == [ballast]
+
+
+class Lines(Job):
+    """Count lines, slowly."""
+
+    partitions = 1
+
+    @staticmethod
+    def map(line, params):  # type: ignore[no-untyped-def]
+        import time
+
+        time.sleep(0.2)
+        yield "lines", 1
+
+    @staticmethod
+    def reduce(pairs, params):  # type: ignore[no-untyped-def]
+        yield "lines", sum(count for _, count in pairs)
+
+
+def test_processes_come_back_while_the_disk_is_full_and_the_job_goes_on_when_it_is_not(
+    disk: Disk,
+) -> None:
+    small = disk("24m")
+    spec = job_spec(Lines(), {"input": [f"raw://{n}" for n in range(20)]}, name="lines")
+    with LocalEngine(spec, run_dir=small / "run", workers=1) as engine:
+        engine.start()
+        ballast, before = None, 0
+        for reply in engine.watch():
+            stages = reply.progress.stages
+            if ballast is None and stages and stages[0].tasks_done >= 2:
+                ballast, before = fill(small), reply.progress.epoch
+                for child in engine.children():
+                    assert child.pid is not None
+                    os.kill(child.pid, signal.SIGKILL)
+            elif ballast is not None and reply.progress.epoch != before:
+                ballast.unlink(missing_ok=True)  # there are a service and another coordinator
+        assert ballast is not None
+        assert not ballast.exists()
+        assert engine.wait().phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
+        (part,) = engine.results()
+        assert part.totals.records == 1

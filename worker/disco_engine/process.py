@@ -3,12 +3,15 @@
 import argparse
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 EXIT_PORT_TAKEN = 3
 EXIT_FENCED = 4
@@ -50,8 +53,12 @@ def write_ready(path: Path | None, port: int) -> None:
     if path is None:
         return
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"port": port, "pid": os.getpid()}))
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps({"port": port, "pid": os.getpid()}))
+        temporary.replace(path)
+    except OSError as error:
+        # A process that came back while the disk is full has better things to do than to end again.
+        log.warning("cannot tell that the process serves", extra={"reason": str(error)})
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from typing import Self
 
 from disco.v1 import coordinator_pb2, job_pb2
 from disco_engine.local.client import CoordinatorClient
-from disco_engine.local.errors import EngineError
+from disco_engine.local.errors import EngineError, NoRoomError
 from disco_engine.local.machine import MOST_SLOTS
 from disco_engine.local.ports import ReservedPort
 from disco_engine.local.progress import ProgressBoard
@@ -121,8 +121,11 @@ class LocalEngine:
                 self._supervisor.start(child)
             self._client = CoordinatorClient(self._ports[0].address, self._token)
             self._watcher.start()
-        except BaseException:
+        except BaseException as error:
+            problem = self._directory.full() if isinstance(error, OSError) else ""
             self.kill()
+            if problem:
+                raise NoRoomError(problem) from error
             raise
         return self
 
@@ -314,7 +317,7 @@ class LocalEngine:
     def _child_ended(self, ended: ChildEnded) -> bool:
         """Say whether to start a child again, and tell those who watch."""
         if ended.given_up:
-            self._fail(ended.reason)
+            self._fail("\n".join(filter(None, (self._directory.full(), ended.reason))))
             return False
         if ended.role is Role.WORKER and ended.status == 0 and self._over_soon():
             return False  # the coordinator had told it to finish

@@ -1,4 +1,4 @@
-"""What can go wrong with the processes of a local run."""
+"""What can go wrong with the processes of a local run, and the disk they are on."""
 
 from pathlib import Path
 
@@ -15,3 +15,7 @@ class EngineError(Exception):
     def __init__(self, message: str, logs: Path | None = None) -> None:
         super().__init__(f"{message}\nThe logs of all processes are in {logs}" if logs else message)
         self.logs = logs
+
+
+class NoRoomError(OSError):
+    """The disk has no room for the files of a run: make some, or have the run on another."""

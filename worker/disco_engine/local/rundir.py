@@ -10,10 +10,14 @@ import os
 import shutil
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
+
+from disco_engine.local.errors import NoRoomError
 
 _PREFIX = "disco-"
 _LOCK = "lock"
+_LEAST_FREE_BYTES = 1024 * 1024  # with less, not even logs and journals can be begun
 
 
 class RunDirectory:
@@ -30,6 +34,10 @@ class RunDirectory:
         Args:
             path: Where; it must not exist or be empty. None: under the system's temporary
                 directory, where what killed runs left behind is removed first.
+
+        Raises:
+            FileExistsError: It has something in it.
+            NoRoomError: Its disk is full.
         """
         if path is None:
             _remove_abandoned(Path(tempfile.gettempdir()))
@@ -39,6 +47,10 @@ class RunDirectory:
             if any(path.iterdir()):
                 raise FileExistsError(f"{path} is not empty: a run needs a directory of its own")
             self.path = path
+        if problem := self.full():
+            with suppress(OSError):
+                self.path.rmdir()
+            raise NoRoomError(problem)
         self.lock_fd = _locked(self.path)
         self._removing = threading.Lock()
         self.logs.mkdir()
@@ -47,6 +59,17 @@ class RunDirectory:
     def logs(self) -> Path:
         """Where the processes' logs are."""
         return self.path / "logs"
+
+    def full(self) -> str:
+        """Return what to tell people if hardly anything more can be written; empty: it can."""
+        state = os.statvfs(self.path)
+        free, total = state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
+        if free >= _LEAST_FREE_BYTES:
+            return ""
+        return (
+            f"the disk is full: {self.path.parent} has {free:,} of {total:,} bytes left; make room"
+            " there, or set TMPDIR to a directory on another disk"
+        )
 
     def sub(self, name: str) -> Path:
         """Return a directory within, made if need be."""

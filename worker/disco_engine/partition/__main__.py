@@ -120,8 +120,15 @@ def main() -> int:
         token = rpc.token_from_environment()
         rpc.TlsIdentity.from_environment()  # what is wrong with it, is better known now
         holdings = recover(arguments.data_dir, arguments.job_uid)
-    except (RuntimeError, DirectoryInUseError, OSError) as error:
+    except (RuntimeError, DirectoryInUseError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"{arguments.data_dir} cannot be used: {error.strerror}; mend that, or choose another"
+            " --data-dir",
+            file=sys.stderr,
+        )
         return 1
     try:
         return asyncio.run(_serve(arguments, token, holdings))

@@ -69,6 +69,27 @@ class ShuffleSource(Protocol):
         ...
 
 
+class TaskValues(Protocol):
+    """What tasks leave beside their records, under names."""
+
+    def put(self, key: str, value: bytes) -> None:
+        """Leave *value* under *key*: others see it once this attempt is sealed.
+
+        Raises:
+            ValueError: The key cannot be one, or the value is too large, or all are.
+        """
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """Return what this attempt or a sealed task left under *key*; None: none did.
+
+        Raises:
+            ValueError: The key cannot be one.
+            ProgramError: Nobody could be asked.
+        """
+        ...
+
+
 class TaskContext(Protocol):
     """All a task may ask of the slot that runs it."""
 
@@ -91,6 +112,11 @@ class TaskContext(Protocol):
     """Set in later stages, ascending by label. Read them one after the other, each once."""
     sort_output: bool
     """The next stage wants sorted blocks (a RecordWriter from ``writer`` takes care of it)."""
+
+    @property
+    def values(self) -> TaskValues:
+        """What it leaves beside its records, and what others left."""
+        ...
 
     def writer(self) -> RecordWriter:
         """Return where this task's output goes; the same object at every call."""

@@ -1,4 +1,4 @@
-"""Brings what attempts read from the partition services into their slots."""
+"""Brings what attempts read from the partition services, and ask for by name, into their slots."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,17 +15,28 @@ from disco_engine.worker.fetch import (
     wanted_result,
     wanted_source,
 )
+from disco_engine.worker.questions import Questions, UnansweredError
 from disco_engine.worker.slots import Slot
 
 
 class Feeds:
-    """One feed for each slot that has a source open; each is ended towards the slot once."""
+    """One feed for each slot that has a source open; each is ended towards the slot once.
 
-    def __init__(self, tasks: asyncio.TaskGroup, connections: Connections) -> None:
+    Args:
+        tasks: Owns the feeds.
+        connections: To services and coordinator.
+        questions: Knows the values that other tasks left.
+    """
+
+    def __init__(
+        self, tasks: asyncio.TaskGroup, connections: Connections, questions: Questions
+    ) -> None:
         self.job_uid = ""
         self._tasks = tasks
         self._connections = connections
+        self._questions = questions
         self._open: dict[Slot, asyncio.Task[None]] = {}
+        self._asked: dict[Slot, asyncio.Task[None]] = {}
 
     def open(
         self, slot: Slot, task: coordinator_pb2.TaskAssignment, what: slot_pb2.OpenSource
@@ -35,26 +46,33 @@ class Feeds:
 
     def close(self, slot: Slot) -> None:
         """End what *slot* has open, unless it has ended already."""
-        if self.forget(slot):
+        feed = self._open.pop(slot, None)
+        if feed is not None:
+            feed.cancel()
             slot.send(slot_pb2.ToSlot(input=slot_pb2.InputBlocks(end=True)))
 
-    def forget(self, slot: Slot) -> bool:
-        """Send nothing more to *slot*; return whether anything was open."""
-        feed = self._open.pop(slot, None)
-        if feed is None:
-            return False
-        feed.cancel()
-        return True
+    def ask(self, slot: Slot, key: str) -> None:
+        """Send *slot* what a task left under *key*; what it has open waits for that."""
+        self._asked[slot] = self._tasks.create_task(self._answer(slot, key))
+
+    def forget(self, slot: Slot) -> None:
+        """Send nothing more to *slot*."""
+        for tasks in (self._open, self._asked):
+            task = tasks.pop(slot, None)
+            if task is not None:
+                task.cancel()
 
     def close_all(self) -> None:
         """Send nothing more to anybody."""
-        for slot in list(self._open):
+        for slot in [*self._open, *self._asked]:
             self.forget(slot)
 
     async def _feed(
         self, slot: Slot, task: coordinator_pb2.TaskAssignment, what: slot_pb2.OpenSource
     ) -> None:
         async def deliver(blocks: Sequence[partition_pb2.FetchedBlock]) -> None:
+            if slot in self._asked:  # it keeps in memory what comes before the answer
+                await asyncio.wait({self._asked[slot]})
             slot.send(slot_pb2.ToSlot(input=slot_pb2.InputBlocks(blocks=blocks)))
             await slot.drain()
 
@@ -65,6 +83,18 @@ class Feeds:
             last = slot_pb2.InputBlocks(failure=failure_to_wire(error.failure))
         del self._open[slot]
         slot.send(slot_pb2.ToSlot(input=last))
+
+    async def _answer(self, slot: Slot, key: str) -> None:
+        answer = slot_pb2.Value()
+        try:
+            value = await self._questions.value_of(key)
+        except UnansweredError as error:
+            answer.failure.CopyFrom(failure_to_wire(error.failure))
+        else:
+            if value is not None:
+                answer.value = value
+        del self._asked[slot]
+        slot.send(slot_pb2.ToSlot(value=answer))
 
     async def _read(self, wanted: Wanted, deliver: Deliver) -> None:
         connections = self._connections

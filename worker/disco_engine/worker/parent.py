@@ -23,6 +23,7 @@ from disco_engine.worker.feeds import Feeds
 from disco_engine.worker.link import CoordinatorError, CoordinatorLink
 from disco_engine.worker.options import WorkerOptions
 from disco_engine.worker.push import PushLinks
+from disco_engine.worker.questions import Questions
 from disco_engine.worker.slots import Slot, SlotError
 from disco_engine.worker.workload import Workload
 
@@ -101,7 +102,8 @@ class Worker:
 
     def _assemble(self, tasks: asyncio.TaskGroup) -> None:
         options = self._options
-        self._feeds = Feeds(tasks, self._connections)
+        questions = Questions(options.coordinator, self._connections)
+        self._feeds = Feeds(tasks, self._connections, questions)
         self._pushes = PushLinks(tasks, self._connections)
         self._link = CoordinatorLink(
             options.coordinator,

@@ -210,6 +210,9 @@ class Workload:
                     self._feeds.open(slot, slot.running.task, message.open)
             case "close":
                 self._feeds.close(slot)
+            case "ask":
+                if slot.running is not None:
+                    self._feeds.ask(slot, message.ask.key)
             case "progress":
                 if slot.progress is not None and not message.progress.status:
                     message.progress.status = slot.progress.status

@@ -16,6 +16,7 @@ from disco_engine.wire import attempt_from_wire, group_from_wire, input_from_wir
 from disco_engine.worker.slot.conversation import Conversation
 from disco_engine.worker.slot.failures import NOTHING, damage_of
 from disco_engine.worker.slot.output import TaskOutput
+from disco_engine.worker.slot.values import AttemptValues
 
 _PROGRESS_INTERVAL_S = 1.0
 _STATUS_INTERVAL_S = 0.2  # on average; a few may follow each other at once
@@ -66,6 +67,7 @@ class SlotContext:
         self.current_record: object = NOTHING
         self.source_failure: Failure | None = None
         self.damaged: AttemptId | None = None
+        self.values = AttemptValues(self._ask)
         self._conversation = conversation
         self._setup = setup
         self._output = output
@@ -150,6 +152,13 @@ class SlotContext:
         if self.source_failure is None:
             self.source_failure = damage_of(error, name)
             self.damaged = error.origin
+
+    def _ask(self, key: str) -> bytes | None:
+        try:
+            return self._conversation.ask(key)
+        except ProgramError as error:  # also if user code goes on with something else instead
+            self.source_failure = self.source_failure or error.failure
+            raise
 
     def _send_progress(self) -> None:
         self._progress_due = time.monotonic() + _PROGRESS_INTERVAL_S

@@ -25,6 +25,7 @@ class Conversation:
         self._channel = channel
         self._queue: deque[tuple[AttemptId, coordinator_pb2.TaskAssignment]] = deque()
         self._polled_at = time.monotonic()
+        self._early: deque[slot_pb2.InputBlocks] = deque()  # came while a value was asked for
         self.stop: slot_pb2.Stop | None = None
 
     def setup(self) -> slot_pb2.Setup:
@@ -65,6 +66,27 @@ class Conversation:
             if not over:
                 self._close_source()
 
+    def ask(self, key: str) -> bytes | None:
+        """Return the value that a sealed task left under *key*; None: none did.
+
+        Raises:
+            ProgramError: Nobody could be asked.
+        """
+        self._channel.send(slot_pb2.FromSlot(ask=slot_pb2.AskValue(key=key)))
+        while True:
+            message = self._channel.receive()
+            match message.WhichOneof("body"):
+                case "value":
+                    break
+                case "input":  # no more than was on its way: the parent holds back the rest
+                    self._early.append(message.input)
+                case _:
+                    self._take(message)
+        answer = message.value
+        if answer.HasField("failure"):
+            raise ProgramError(failure_from_wire(answer.failure))
+        return answer.value if answer.HasField("value") else None
+
     def ready(self, message: slot_pb2.SlotReady) -> None:
         """Tell the parent that set-up is done."""
         self._channel.send(slot_pb2.FromSlot(ready=message))
@@ -100,6 +122,8 @@ class Conversation:
                 raise RuntimeError(f"the worker sent {other!r} when no slot waits for it")
 
     def _next_input(self) -> slot_pb2.InputBlocks:
+        if self._early:
+            return self._early.popleft()
         while True:
             message = self._channel.receive()
             if message.WhichOneof("body") == "input":

@@ -11,7 +11,13 @@ from typing import NamedTuple
 from disco.v1 import coordinator_pb2, job_pb2, slot_pb2
 from disco_engine.core.model import AttemptId, Failure, FailureKind
 from disco_engine.program import PlanRequest, Program, ProgramError
-from disco_engine.wire import attempt_to_wire, failure_to_wire, plan_to_wire, settings_from_wire
+from disco_engine.wire import (
+    attempt_to_wire,
+    failure_to_wire,
+    plan_to_wire,
+    settings_from_wire,
+    values_to_wire,
+)
 from disco_engine.worker.slot.context import SlotContext
 from disco_engine.worker.slot.conversation import Conversation
 from disco_engine.worker.slot.failures import (
@@ -155,6 +161,7 @@ class Slot:
             case "run":
                 program.run(context)
                 output.finish(result)
+                result.values.extend(values_to_wire(context.values.left()))
             case "plan":
                 self._plan(program, result)
             case "commit":

@@ -9,6 +9,7 @@
 #   make crd      write the resource definition and its reference from the manifest's model
 #   make test-cluster                       start a Kubernetes cluster here and run its tests
 #   make simulate SEEDS=0:1000              jobs in which everything dies, in simulated time
+#   make soak MINUTES=30                    the same with real processes on this machine
 #
 # Each creates .venv on first use and is quick the second time.
 
@@ -21,7 +22,7 @@ IMAGE ?= localhost/disco:dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster simulate lint bench image docs crd lock clean
+.PHONY: help run test test-cluster simulate soak lint bench image docs crd lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,6 +61,11 @@ test-cluster: $(INSTALLED)
 SEEDS ?= 0:1000
 simulate: $(INSTALLED)
 	@PYTHONPATH=tests/simulation $(BIN)/python -m simulator $(or $(SEED),$(SEEDS)) $(if $(STORY),--story)
+
+# SEED=17 MINUTES=0 plays that one; root can do more harm than others.
+MINUTES ?= 30
+soak: $(INSTALLED)
+	@PYTHONPATH=tests/chaos $(BIN)/python -m chaos $(SEED) --minutes $(MINUTES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

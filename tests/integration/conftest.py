@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from chaos.leftovers import processes_with
 
 import disco
 import disco_engine
@@ -88,18 +89,6 @@ class User:
     def files(self) -> set[str]:
         """Return what is in the directory."""
         return {str(path.relative_to(self.directory)) for path in self.directory.rglob("*")}
-
-
-def processes_with(mark: str) -> list[str]:
-    """Return the command lines of the processes that have *mark* in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.fixture

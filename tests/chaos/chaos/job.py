@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from disco import Job, Params, Stage, group_all, group_label, split
+from disco import Job, Stage, group_all, group_label, split
 from disco.util import kvgroup
 from disco.worker.classic.func import sum_combiner
 
@@ -26,12 +26,12 @@ class Size:
     Attributes:
         inputs: How many, which is how many tasks the first stage has.
         words: Of each input.
-        pause_s: How long tasks sleep after every few records, to be alive when something happens.
+        pause_s: How long tasks sleep at every tenth record, to be alive when something happens.
     """
 
     inputs: int = 40
     words: int = 400
-    pause_s: float = 0.002
+    pause_s: float = 0.003
 
     @property
     def urls(self) -> list[str]:
@@ -39,9 +39,9 @@ class Size:
         return [f"raw://{number}" for number in range(self.inputs)]
 
     @property
-    def params(self) -> Params:
-        """The job's ``params``: what those of a manifest become, too."""
-        return Params(words=self.words, pause_s=self.pause_s)
+    def params(self) -> dict[str, float]:
+        """The job's ``params``."""
+        return {"words": self.words, "pause_s": self.pause_s}
 
 
 def words_of(number: int, words: int) -> list[str]:
@@ -61,11 +61,11 @@ def checksum(records: Iterable[tuple[str, int]]) -> str:
     return f"{len(lines)} records, sha256 {hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
-def _with_pauses(words: Iterable[str], params: Any) -> Iterator[str]:
-    for number, word in enumerate(words):
+def _with_pauses(records: Iterable[Any], params: Any) -> Iterator[Any]:
+    for number, record in enumerate(records):
         if number % 10 == 0:
-            time.sleep(params.pause_s)
-        yield word
+            time.sleep(params["pause_s"])
+        yield record
 
 
 class Classic(Job):
@@ -78,13 +78,13 @@ class Classic(Job):
     @staticmethod
     def map(line: bytes, params: Any) -> Iterator[tuple[str, int]]:
         """Emit the words of an input."""
-        for word in _with_pauses(words_of(int(line), int(params.words)), params):
+        for word in _with_pauses(words_of(int(line), int(params["words"])), params):
             yield word, 1
 
     @staticmethod
     def reduce(pairs: Any, params: Any) -> Iterator[tuple[str, int]]:
         """Add up each word's counts."""
-        for word, counts in kvgroup(pairs):
+        for word, counts in _with_pauses(kvgroup(pairs), params):
             yield word, sum(counts)
 
 
@@ -94,25 +94,23 @@ def _keep(interface: Any, params: Any) -> Any:
 
 def _scatter(interface: Any, params: Any, label: int, lines: Iterable[bytes]) -> None:
     for line in lines:
-        for word in _with_pauses(words_of(int(line), int(params.words)), params):
+        for word in _with_pauses(words_of(int(line), int(params["words"])), params):
             interface.output(len(word) * ord(word[-1]) % LABELS).add(word, 1)
 
 
 def _count(interface: Any, params: Any, label: int, pairs: Any) -> None:
-    for word, counts in kvgroup(pairs):
+    for word, counts in _with_pauses(kvgroup(pairs), params):
         total = sum(counts)
         interface.output(total % 3).add(word, total)
 
 
 def _by_count(interface: Any, params: Any, label: int, pairs: Iterable[tuple[str, int]]) -> None:
-    for number, (word, count) in enumerate(pairs):
-        if number % 50 == 0:
-            time.sleep(params.pause_s)
+    for word, count in _with_pauses(pairs, params):
         interface.output(0).add(count, word)
 
 
 def _turn(interface: Any, params: Any, label: int, pairs: Iterable[tuple[int, str]]) -> None:
-    for count, word in pairs:
+    for count, word in _with_pauses(pairs, params):
         interface.output(0).add(word, count)
 
 

@@ -17,7 +17,7 @@ OVER = 1.0
 
 _LAST_MOMENT = 1.1
 _STARTING = 0.15  # the share of faults that come while nothing is done
-_LONGEST_START_S, _LONGEST_DELAY_S = 3.0, 0.5
+_LONGEST_START_S, _LONGEST_DELAY_S = 3.0, 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,15 @@ from disco.worker.base import Worker as BaseWorker
 from disco.worker.executable.conversation import Patience
 from disco.worker.executable.inputs import WRITERS
 from disco.worker.executable.tasks import Program, ProgramTasks
+from disco.worker.hooks import TaskHooks
 from disco_engine.core.model import Grouping
 
 
 class Executable(BaseWorker):
     """Parameters of a job whose worker is a program: those of every job, and some of its own."""
+
+    strict = True
+    run = TaskHooks.run
 
     def defaults(self) -> dict[str, Any]:
         """Return every parameter with its default.
@@ -41,6 +45,7 @@ class Executable(BaseWorker):
         ``input_format``   "pickle" or "netstring": of the files in which later stages find what
                            the stage before them has written
         ``pipeline``       a list of (grouping, name of the stage)
+        ``patience``       a ``Patience``: how long the program may be silent
         =================  ========================================================================
         """
         return {
@@ -81,6 +86,14 @@ class Executable(BaseWorker):
             planned(name, grouping, ProgramTasks(program, grouping, pipeline))
             for name, grouping in pipeline
         )
+
+    def pipeline_of(self, job: object, jobargs: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return (name, grouping) of each stage.
+
+        Raises:
+            DiscoError: The pipeline makes no sense.
+        """
+        return [*_checked(self.getitem("pipeline", job, jobargs))]
 
     def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
         """Return none: nothing of such a job is Python."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from disco import Job, Stage, group_all, group_label, split
+from disco import Job, Params, Stage, group_all, group_label, split
 from disco.util import kvgroup
 from disco.worker.classic.func import sum_combiner
 
@@ -39,9 +39,9 @@ class Size:
         return [f"raw://{number}" for number in range(self.inputs)]
 
     @property
-    def params(self) -> dict[str, float]:
-        """The job's ``params``."""
-        return {"words": self.words, "pause_s": self.pause_s}
+    def params(self) -> Params:
+        """The job's ``params``: attributes, because those of a manifest are."""
+        return Params(words=self.words, pause_s=self.pause_s)
 
 
 def words_of(number: int, words: int) -> list[str]:
@@ -64,7 +64,7 @@ def checksum(records: Iterable[tuple[str, int]]) -> str:
 def _with_pauses(records: Iterable[Any], params: Any) -> Iterator[Any]:
     for number, record in enumerate(records):
         if number % 10 == 0:
-            time.sleep(params["pause_s"])
+            time.sleep(params.pause_s)
         yield record
 
 
@@ -78,7 +78,7 @@ class Classic(Job):
     @staticmethod
     def map(line: bytes, params: Any) -> Iterator[tuple[str, int]]:
         """Emit the words of an input."""
-        for word in _with_pauses(words_of(int(line), int(params["words"])), params):
+        for word in _with_pauses(words_of(int(line), int(params.words)), params):
             yield word, 1
 
     @staticmethod
@@ -94,7 +94,7 @@ def _keep(interface: Any, params: Any) -> Any:
 
 def _scatter(interface: Any, params: Any, label: int, lines: Iterable[bytes]) -> None:
     for line in lines:
-        for word in _with_pauses(words_of(int(line), int(params["words"])), params):
+        for word in _with_pauses(words_of(int(line), int(params.words)), params):
             interface.output(len(word) * ord(word[-1]) % LABELS).add(word, 1)
 
 

@@ -103,7 +103,8 @@ def test_a_program_is_told_its_task_but_no_address(
     engine: Any, script: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = script(
-        "print(json.dumps([task, sys.argv[1:], os.environ['COLOUR'], os.getcwd()]), flush=True)\nsay('DONE')"
+        "here = [task, sys.argv[1:], os.environ['COLOUR'], os.getcwd()]\n"
+        "print(json.dumps(here), flush=True); say('DONE')"
     )
     job = job_of(program, (split, "only"), arguments=["-x", "y"], env={"COLOUR": "blue"})
     (context,) = engine.run(job, input=["raw://x"]).contexts["only"]

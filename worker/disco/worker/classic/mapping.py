@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
-from typing import Any
+from typing import Any, Protocol
 
 from disco.worker.base import name_of
 from disco.worker.classic import func
@@ -31,11 +31,19 @@ _MAX_KNOWN_KEYS = 100_000
 _UNSET = object()
 
 
+class External(Protocol):
+    """A program in the place of a function; ``disco.worker.classic.external`` has them."""
+
+    def pairs(self, entries: Iterable[Any], context: TaskContext) -> Pairs:
+        """Yield what the program makes of the entries of a task."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapFunctions:
     """What the user gave for the map side; the classic worker's table says what each is."""
 
-    map: Callable[[Any, Any], Iterable[tuple[Any, Any]]]
+    map: Callable[[Any, Any], Iterable[tuple[Any, Any]]] | External
     map_init: Callable[[Iterable[Any], Any], Any]
     input_chain: InputChain
     output_chain: OutputChain
@@ -50,7 +58,6 @@ class MapTasks:
 
     def __init__(self, functions: MapFunctions) -> None:
         self._given = functions
-        self._map = _checked(functions.map)
 
     @property
     def splittable(self) -> bool:
@@ -68,8 +75,15 @@ class MapTasks:
         ):
             if given.map_init is not func.init:
                 given.map_init(entries, params)
-            pairs = chain.from_iterable(builtins.map(self._map, entries, repeat(params)))
+            pairs = self._pairs(entries, context, params)
             self._write(pairs, writer, context.settings.sort_memory_bytes, params)
+
+    def _pairs(self, entries: Iterable[Any], context: TaskContext, params: Any) -> Pairs:
+        """Return what the map makes of the entries."""
+        function = self._given.map
+        if not callable(function):
+            return function.pairs(entries, context)
+        return chain.from_iterable(builtins.map(_checked(function), entries, repeat(params)))
 
     def _write(self, pairs: Pairs, writer: RecordWriter, memory_bytes: int, params: Any) -> None:
         given = self._given

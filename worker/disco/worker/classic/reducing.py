@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from disco.util import argcount
+from disco.worker.classic.mapping import External
 from disco.worker.outputs import Output, OutputChain, iterator_of
 from disco.worker.reading import InputChain, StageInputs
 from disco_engine.program import TaskContext
@@ -14,7 +15,7 @@ from disco_engine.program import TaskContext
 class ReduceFunctions:
     """What the user gave for the reduce side; the classic worker's table says what each is."""
 
-    reduce: Callable[..., Any]
+    reduce: Callable[..., Any] | External
     reduce_init: Callable[[Iterable[Any], Any], Any]
     input_chain: InputChain
     output_chain: OutputChain
@@ -40,7 +41,9 @@ class ReduceTasks:
         output = given.output_chain.writing(context, params, given.reduce)
         with pairs.watched(context), output as writer:
             given.reduce_init(pairs, params)
-            if argcount(given.reduce) >= 3:
+            if not callable(given.reduce):
+                writer.extend(0, given.reduce.pairs(pairs, context))
+            elif argcount(given.reduce) >= 3:
                 given.reduce(pairs, Output(writer), params)
             else:
                 writer.extend(0, iterator_of(given.reduce(pairs, params), given.reduce))

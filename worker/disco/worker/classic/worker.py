@@ -81,11 +81,14 @@ class Worker(BaseWorker):
         ``sort``                   the reduce gets its pairs in key order, equal keys together;
                                    keys must compare with each other
         ``status_interval``        entries between two messages of a map task; 0: none
+        ``ext_params``             for a map or reduce that is an external program: bytes, a text,
+                                   or a dict
         =========================  ===========================================================
 
+        ``map`` and ``reduce`` may also be programs, as ``external`` packs them.
+
         ``map_shuffle``, ``reduce_shuffle``, ``shuffle``, ``sort_buffer_size`` and ``version`` are
-        accepted and have no effect; ``ext_params`` belongs to external programs, which this
-        version does not run.
+        accepted and have no effect.
         """
         return {
             **super().defaults(),
@@ -118,7 +121,6 @@ class Worker(BaseWorker):
         Raises:
             DiscoError: It has neither, or a parameter makes no sense.
         """
-        self.check_common(job, jobargs)
         given = {key: self.getitem(key, job, jobargs) for key in self.defaults()}
         partitions = _checked_partitions(given["partitions"])
         stages = []
@@ -207,13 +209,18 @@ def put(key: str, value: bytes) -> None:
     active_task().put(key, value)
 
 
-def external(files: Any) -> Any:
-    """Refuse: jobs are Python functions here.
+def external(files: Any) -> dict[str, bytes]:
+    """Return a program and its files, as ``map`` and ``reduce`` take them.
+
+    Args:
+        files: Paths, the program's first; ``disco.worker.classic.external`` says what it must do.
 
     Raises:
-        DiscoError: Always.
+        DiscoError: One of them is not there.
     """
-    raise DiscoError("this version does not run external programs as map or reduce")
+    from disco.worker.classic.external import package  # few jobs need it
+
+    return package(files)
 
 
 def _checked_partitions(partitions: Any) -> int | None:
@@ -225,8 +232,6 @@ def _checked_partitions(partitions: Any) -> int | None:
 
 
 def _check_function(name: str, function: Any) -> None:
-    if isinstance(function, Mapping):
-        external(function)
     usage, counts = _USAGES[name]
     check_arguments(name, function, counts, usage)
 
@@ -236,14 +241,27 @@ def _chain(streams: Any, reader: Any) -> InputChain:
     return InputChain([*functions, reader] if reader is not None else functions)
 
 
+def _function_or_program(name: str, given: Mapping[str, Any]) -> Any:
+    """Return the map or the reduce, checked: a function, or what stands for a program."""
+    function = given[name]
+    if not isinstance(function, Mapping):
+        _check_function(name, function)
+        return function
+    from disco.worker.classic.external import External  # few jobs need it
+
+    program = External(mode=name, files=function, params=given["ext_params"])
+    program.check()
+    return program
+
+
 def _map_tasks(given: Mapping[str, Any], partitions: int | None) -> MapTasks:
-    for name in ("map", "map_init", "partition"):
+    for name in ("map_init", "partition"):
         _check_function(name, given[name])
     if given["combiner"] is not None:
         _check_function("combiner", given["combiner"])
     return MapTasks(
         MapFunctions(
-            map=given["map"],
+            map=_function_or_program("map", given),
             map_init=given["map_init"],
             input_chain=_chain(given["map_input_stream"], given["map_reader"]),
             output_chain=OutputChain(tuple(util.iterify(given["map_output_stream"]))),
@@ -256,11 +274,10 @@ def _map_tasks(given: Mapping[str, Any], partitions: int | None) -> MapTasks:
 
 
 def _reduce_tasks(given: Mapping[str, Any]) -> ReduceTasks:
-    for name in ("reduce", "reduce_init"):
-        _check_function(name, given[name])
+    _check_function("reduce_init", given["reduce_init"])
     return ReduceTasks(
         ReduceFunctions(
-            reduce=given["reduce"],
+            reduce=_function_or_program("reduce", given),
             reduce_init=given["reduce_init"],
             input_chain=_chain(given["reduce_input_stream"], given["reduce_reader"]),
             output_chain=OutputChain(tuple(util.iterify(given["reduce_output_stream"]))),

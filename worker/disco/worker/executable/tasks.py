@@ -10,9 +10,9 @@ from disco.jobpack import JOBPACK_VERSION2, JobPack
 from disco.worker.children import Child
 from disco.worker.executable.conversation import BrokenOffError, Conversation, Patience
 from disco.worker.executable.dialogue import Answer, Dialogue, Ending
-from disco.worker.executable.home import found, make_home, program_path
 from disco.worker.executable.inputs import TaskInputs
 from disco.worker.executable.outputs import pairs_of_output
+from disco.worker.jobhome import found, make_home, program_path
 from disco_engine.core.model import Failure, FailureKind, Grouping
 from disco_engine.program import ProgramError, TaskContext, fatal
 
@@ -86,10 +86,11 @@ class ProgramTasks:
         """Return the command line and the job home."""
         program = self._program
         installed = program_path(program.name)
-        names = [] if installed else [os.path.basename(program.name)]
-        home = make_home(context.scratch, [found(name) for name in (*names, *program.files)])
-        (home / JOBFILE).write_bytes(self._jobpack(context).dumps())
-        path = installed or home / names[0]
+        name = os.path.basename(program.name)
+        names = program.files if installed else (name, *program.files)
+        files: dict[str, Path | bytes] = {name: found(name) for name in names}
+        home = make_home(context.scratch, {**files, JOBFILE: self._jobpack(context).dumps()})
+        path = installed or home / name
         return [str(path), *program.arguments], home
 
     def _jobpack(self, context: TaskContext) -> JobPack:

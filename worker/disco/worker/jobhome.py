@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from disco_engine.program import fatal
@@ -39,20 +39,24 @@ def program_path(program: str) -> Path | None:
     return None if installed is None else Path(installed)
 
 
-def make_home(directory: Path, files: Sequence[Path]) -> Path:
+def make_home(directory: Path, files: Mapping[str, Path | bytes]) -> Path:
     """Make the job home of an attempt.
 
-    Files are beside each other, under their names; ``lib`` is another name of the directory, since
-    Disco's programs look for their files there, too.
+    Files are beside each other; ``lib`` is another name of the directory, since Disco's programs
+    look for their files there, too.
 
     Args:
         directory: Where to make it.
-        files: What to copy. What is changed there is changed for this attempt only.
+        files: What to put there, by name. What the program changes, it changes for itself.
     """
     home = directory / "home"
     home.mkdir()
     (home / LIBRARY).symlink_to(".")
-    for file in files:
-        shutil.copyfile(file, home / file.name)
-        (home / file.name).chmod(0o755)  # neither ZIPs nor ConfigMaps tell what is a program
+    for name, content in files.items():
+        target = home / name
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        else:
+            shutil.copyfile(content, target)
+        target.chmod(0o755)  # neither ZIPs nor ConfigMaps tell what is a program
     return home

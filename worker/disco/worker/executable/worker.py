@@ -79,7 +79,6 @@ class Executable(BaseWorker):
         Raises:
             DiscoError: There is no program, or a parameter makes no sense.
         """
-        self.check_common(job, jobargs)
         program = self._program(job, jobargs)
         pipeline = _checked(self.getitem("pipeline", job, jobargs))
         return tuple(

@@ -1,14 +1,17 @@
 """What runs jobs, as an author's process sees it, and reading results."""
 
 import json
+import pstats
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any
+from typing import Any, TextIO
 
+from disco import profiling
+from disco.error import DiscoError, JobError
 from disco.job import Job
 from disco.masters import master_of
 from disco.results import records
@@ -17,6 +20,7 @@ from disco.submission import input_urls
 from disco.v1 import coordinator_pb2
 from disco.worker.classic import func
 from disco.worker.streams import StreamFunction
+from disco_engine.core.values import key_problem
 
 __all__ = ["Disco", "client_version", "result_iterator"]
 
@@ -146,6 +150,56 @@ class Disco:
     def rawevents(self, jobname: str | Job, offset: int = 0) -> str:
         """Return the events so far as JSON, one per line."""
         return "".join(json.dumps(event) + "\n" for _, event in self.events(jobname, offset))
+
+    def oob_get(self, jobname: str | Job, key: str) -> bytes:
+        """Return what tasks of a job that have finished put under *key* (``put``).
+
+        If several did, that of the latest stage counts, and in it that of the last task. The job
+        may still run.
+
+        Raises:
+            DiscoError: There is no such job or no such key, or the job's values are gone.
+        """
+        problem = key_problem(key)
+        found = {} if problem else self._master.values(_name_of(jobname), key, "")
+        if key not in found:
+            raise DiscoError(f"Unknown key or jobname: {_name_of(jobname)} has no value {key!r}")
+        return found[key]
+
+    def oob_list(self, jobname: str | Job) -> list[str]:
+        """Return the keys under which tasks of a job that have finished put something, ascending.
+
+        Raises:
+            DiscoError: There is no such job, or its values are gone.
+        """
+        return self._master.value_keys(_name_of(jobname))
+
+    def profile_stats(
+        self, jobname: str | Job, mode: str = "", stream: TextIO = sys.stdout
+    ) -> pstats.Stats:
+        """Return where the functions of a job spent their time that was run with ``profile=True``.
+
+        Args:
+            jobname: Which.
+            mode: Only of stages whose names begin like this, such as "map".
+            stream: Where the statistics print to.
+
+        Returns:
+            Those of all tasks together, without directories, the longest cumulative time first.
+
+        Raises:
+            JobError: No data of a profile is there.
+            DiscoError: There is no such job, or its values are gone.
+        """
+        name = _name_of(jobname)
+        profiles = self._master.values(name, "", profiling.prefix_of(mode))
+        if not profiles:
+            raise JobError(
+                name,
+                "No profile data: run the job with profile=True"
+                + f", or is {mode!r} none of its stages?" * bool(mode),
+            )
+        return profiling.merged(profiles.values(), stream)
 
     def result_iterator(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Return the records of results; see the function of this name."""

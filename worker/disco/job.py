@@ -1,8 +1,9 @@
 """Jobs: what an author writes, and a handle on what became of it."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from disco.error import DiscoError, JobError
 from disco.jobpack import JOBPACK_VERSION1, JOBPACK_VERSION2, JobPack, PackedJobPack
@@ -15,6 +16,8 @@ from disco.worker.pipeline.worker import Worker as PipelineWorker
 from disco.worker.simple import Worker as SimpleWorker
 
 if TYPE_CHECKING:
+    from pstats import Stats
+
     from disco.core import Disco
 
 __all__ = [
@@ -183,6 +186,18 @@ class Job:
     def events(self, offset: int = 0) -> Iterator[tuple[int, tuple[str, str, str]]]:
         """Yield (next offset, (time, host, message)) of the job's events so far."""
         return self.disco.events(self.name, offset)
+
+    def oob_get(self, key: str) -> bytes:
+        """Return what the job's tasks put under *key*; see ``Disco.oob_get``."""
+        return self.disco.oob_get(self.name, key)
+
+    def oob_list(self) -> list[str]:
+        """Return the keys under which the job's tasks put something, ascending."""
+        return self.disco.oob_list(self.name)
+
+    def profile_stats(self, mode: str = "", stream: TextIO = sys.stdout) -> "Stats":
+        """Return where the job's functions spent their time; see ``Disco.profile_stats``."""
+        return self.disco.profile_stats(self.name, mode, stream)
 
     def jobinfo(self) -> dict[str, Any]:
         """Return what there is to know about the job; see ``Disco.jobinfo``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from disco import session
 from disco.error import DiscoError
 from disco.submission import job_spec, unique_name
-from disco.v1 import coordinator_pb2, job_pb2
+from disco.v1 import common_pb2, coordinator_pb2, job_pb2
 from disco_engine.core.parts import PREFIX, Part, ServedPart, part_of
 from disco_engine.local.chained import by_label
 from disco_engine.local.engine import LocalEngine
@@ -64,6 +64,14 @@ class LocalMaster:
         """Yield what has happened, and what happens, until the job has ended."""
         return session.get(name).events()
 
+    def values(self, name: str, key: str, prefix: str) -> dict[str, bytes]:
+        """Return what a job's tasks put beside their records."""
+        return {value.key: value.value for value in _values(name, key, prefix)}
+
+    def value_keys(self, name: str) -> list[str]:
+        """Return the keys of these, ascending."""
+        return [value.key for value in _values(name, keys_only=True)]
+
     def kill(self, name: str) -> None:
         """Stop a job."""
         run = session.find(name)
@@ -92,6 +100,18 @@ class LocalMaster:
             "hosts": ["localhost"],
             "owner": run.owner,
         }
+
+
+def _values(
+    name: str, key: str = "", prefix: str = "", *, keys_only: bool = False
+) -> list[common_pb2.NamedValue]:
+    run = session.find(name)
+    if run is None:
+        raise DiscoError(f"Unknown key or jobname: {name!r} is no job of this process")
+    try:
+        return run.engine.values(key, prefix, keys_only=keys_only)
+    except EngineError as error:
+        raise DiscoError(str(error)) from error
 
 
 def _read_results(spec: job_pb2.JobSpec) -> None:

@@ -49,6 +49,22 @@ class Master(Protocol):
         """Yield what has happened, and what happens, until the job has ended."""
         ...
 
+    def values(self, name: str, key: str, prefix: str) -> dict[str, bytes]:
+        """Return what a job's tasks put beside their records: *key*, or else all with *prefix*.
+
+        Raises:
+            DiscoError: There is no such job, or its values are gone.
+        """
+        ...
+
+    def value_keys(self, name: str) -> list[str]:
+        """Return the keys of these, ascending.
+
+        Raises:
+            DiscoError: There is no such job, or its values are gone.
+        """
+        ...
+
     def kill(self, name: str) -> None:
         """Stop a job; one that is unknown or has ended is fine."""
         ...

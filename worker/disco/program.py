@@ -4,7 +4,7 @@ import importlib
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +74,7 @@ class JobProgram:
         _let_functions_see(worker, job, jobargs)
 
     @property
+        self._measured = _measured if worker.getitem("profile", job, jobargs) else nullcontext
     def stages(self) -> tuple[PlannedStage, ...]:
         """The stages, in order."""
         return self._stages
@@ -104,7 +105,7 @@ class JobProgram:
         """
         params = self._params.copy()
         task = Task(context, params)
-        with activated(task), chdir(self._home):
+        with activated(task), chdir(self._home), self._measured(context):
             try:
                 self._worker.start(task, self._job, **self._jobargs)
             except DataError as error:
@@ -164,6 +165,12 @@ def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str:
         for place in sys.path:
             if Path(place, "lib").is_dir():
                 return place
+def _measured(context: TaskContext) -> AbstractContextManager[None]:
+    from disco.profiling import measured  # most jobs are not measured
+
+    return measured(context)
+
+
     return "."
 
 

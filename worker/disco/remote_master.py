@@ -11,11 +11,11 @@ from google.protobuf.json_format import MessageToDict
 from disco import session
 from disco.client.aio import ENDED
 from disco.client.connection import Connection, resolve
-from disco.client.errors import ClientError, NotFoundError
+from disco.client.errors import ClientError, NotFoundError, NotPossibleError
 from disco.client.outputs import Output
 from disco.client.submitting import fitted, submission_of
 from disco.client.sync import Client
-from disco.error import DataError, JobError
+from disco.error import DataError, DiscoError, JobError
 from disco.v1 import coordinator_pb2, jobs_pb2
 
 if TYPE_CHECKING:
@@ -86,6 +86,24 @@ class RemoteMaster:
 
     def kill(self, name: str) -> None:
         """Stop a job."""
+    def values(self, name: str, key: str, prefix: str) -> dict[str, bytes]:
+        """Return what a job's tasks put beside their records."""
+        return self._values(name, key=key, prefix=prefix)
+
+    def value_keys(self, name: str) -> list[str]:
+        """Return the keys of these, ascending."""
+        return list(self._values(name, keys_only=True))
+
+    def _values(
+        self, name: str, *, key: str = "", prefix: str = "", keys_only: bool = False
+    ) -> dict[str, bytes]:
+        try:
+            return self.client.values(name, key=key, prefix=prefix, keys_only=keys_only)
+        except NotFoundError as error:
+            raise DiscoError(f"Unknown key or jobname: {error}") from error
+        except NotPossibleError as error:
+            raise DiscoError(str(error)) from error
+
         with suppress(NotFoundError):
             self.client.cancel(name, reason="the job was killed by its author")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from disco.error import DiscoError
 from disco_engine.program import TaskContext
@@ -84,20 +84,48 @@ class Task:
         """Return where a temporary file called *name* can be, on local disk."""
         return str(Path(self.taskpath) / name)
 
-    def get(self, key: str) -> NoReturn:
-        """Refuse: values cannot be passed beside the records yet."""
-        raise _no_oob(key)
+    def get(self, key: str) -> bytes:
+        """Return the out-of-band value that this task, or one that has finished, put under *key*.
 
-    def put(self, key: str, value: bytes) -> NoReturn:
-        """Refuse: values cannot be passed beside the records yet."""
-        raise _no_oob(key)
+        What tasks of an earlier stage have put is there; what tasks of the same stage have put may
+        be. If there are several, that of the latest stage counts, and in it that of the last task.
 
+        Raises:
+            DiscoError: There is none, or *key* cannot be one.
+        """
+        try:
+            value = self.context.values.get(key)
+        except ValueError as error:
+            raise DiscoError(str(error)) from error
+        if value is None:
+            raise DiscoError(
+                f"Unknown key or jobname: no finished task of this job has put {key!r}"
+            )
+        return value
 
-def _no_oob(key: str) -> DiscoError:
-    return DiscoError(
-        f"out-of-band value {key!r}: this version passes values between tasks as records only;"
-        " emit it from the map, or pass it in params"
-    )
+    def put(self, key: str, value: bytes | str) -> None:
+        """Keep *value* beside the records: for later stages, and ``Job.oob_get``.
+
+        Others see it when the task has finished, exactly if its records count.
+
+        Args:
+            key: Letters, digits and ``_-@:``, at most 255 characters.
+            value: At most 1 MiB; text is kept in UTF-8. All values of a task may have 4 MiB, those
+                of a job 64 MiB.
+
+        Raises:
+            DiscoError: *key* cannot be one, or the value is too large or no bytes.
+        """
+        try:
+            data = value.encode() if isinstance(value, str) else bytes(memoryview(value))
+            self.context.values.put(key, data)
+        except TypeError as error:
+            raise DiscoError(
+                f"the value {key!r} is of type {type(value).__name__}: only bytes can be put;"
+                " pickle other things first"
+            ) from error
+        except ValueError as error:
+            raise DiscoError(str(error)) from error
 
 
 class CurrentTask:

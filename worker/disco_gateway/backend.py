@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple, Protocol
 
 from disco.manifest import Spec
-from disco.v1 import coordinator_pb2, jobs_pb2
+from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 from disco_engine.core.model import Totals
 from disco_engine.rpc import Line
 
@@ -20,7 +20,7 @@ class Verb(StrEnum):
     """What a caller wants to do with DiscoJobs: Kubernetes' verbs, on every backend."""
 
     CREATE = "create"  # Submit, UploadCode
-    GET = "get"  # Get, Logs, Results
+    GET = "get"  # Get, Logs, Results, Values
     LIST = "list"
     WATCH = "watch"
     PATCH = "patch"  # Cancel, Retry
@@ -278,6 +278,22 @@ class Backend(Protocol):
         Raises:
             JobNotFoundError: There is none.
             NotPossibleError: It has not succeeded, or the records are lost.
+        """
+        ...
+
+    def values(
+        self, namespace: str, name: str, wanted: coordinator_pb2.ValuesRequest
+    ) -> AsyncGenerator[Sequence[common_pb2.NamedValue], None]:
+        """Yield what finished tasks of a job left beside their records, ascending by key.
+
+        Args:
+            namespace: Of the job.
+            name: Of the job.
+            wanted: Which, and whether with what they are.
+
+        Raises:
+            JobNotFoundError: There is none.
+            NotPossibleError: It has ended, and they are not kept any more.
         """
         ...
 

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from disco.manifest import ManifestError, Spec, parse_spec
 from disco.v1 import coordinator_pb2, jobs_pb2
+from disco_engine.core.values import key_problem
 from disco_gateway.backend import ListQuery
 from disco_gateway.errors import InvalidRequestError, Violation
 from disco_gateway.names import name_problem, namespace_problem, prefix_problem
@@ -165,6 +166,20 @@ def checked_query(request: jobs_pb2.ListRequest) -> ListQuery:
     )
     findings.settle()
     return query
+
+
+def check_values(request: jobs_pb2.JobValuesRequest) -> None:
+    """Raise unless the request for values makes sense.
+
+    Raises:
+        InvalidRequestError: A text is none that keys can have.
+    """
+    findings = Findings()
+    for name in ("key", "prefix", "cursor"):
+        text = getattr(request, name)
+        if text and (problem := key_problem(text)):
+            findings.add(name, problem)
+    findings.settle()
 
 
 def _moment(request: jobs_pb2.ListRequest, name: str, findings: Findings) -> datetime | None:

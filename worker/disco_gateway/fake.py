@@ -7,13 +7,14 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 from disco_engine.core.model import NOTHING
+from disco_engine.wire import portions_of_values
 from disco_gateway.backend import (
     Caller,
     ListQuery,
@@ -94,6 +95,7 @@ class FakeJob:
         new: The submission; None: it was not submitted here.
         events: All that are kept, ascending by number.
         source: Where its records are; None: nowhere.
+        values: What its tasks left beside their records.
         changed: Set and replaced whenever there is something new.
     """
 
@@ -101,6 +103,7 @@ class FakeJob:
     new: NewJob | None = None
     events: list[coordinator_pb2.JobEvent] = field(default_factory=list)
     source: ResultSource | None = None
+    values: dict[str, bytes] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self) -> None:
@@ -319,6 +322,20 @@ class FakeBackend:
                 f"{namespace}/{name}", f"the results of {name} are lost: {job.results.lost}"
             )
         return job, entry.source
+
+    async def values(
+        self, namespace: str, name: str, wanted: coordinator_pb2.ValuesRequest
+    ) -> AsyncGenerator[Sequence[common_pb2.NamedValue], None]:
+        """Yield what finished tasks of a job left beside their records."""
+        self._fail("values")
+        values = self._entry(namespace, name).values
+        selected = (
+            (key, values[key])
+            for key in sorted(values)
+            if (key == wanted.key if wanted.key else key.startswith(wanted.prefix))
+        )
+        for portion in portions_of_values(selected, keys_only=wanted.keys_only):
+            yield portion
 
     async def cancel(self, caller: Caller, namespace: str, name: str, reason: str) -> jobs_pb2.Job:
         """Stop a job at once."""

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from importlib.metadata import version
 
-from disco.v1 import jobs_pb2
+from disco.v1 import coordinator_pb2, jobs_pb2
 from disco_gateway import checks, cursors
 from disco_gateway.backend import Backend, Caller, NewJob, Verb
 from disco_gateway.errors import NotPossibleError
@@ -134,6 +134,28 @@ class Service:
             async for reply in replies:
                 await rights.check()
                 yield reply
+
+    async def values(
+        self, caller: Caller, request: jobs_pb2.JobValuesRequest
+    ) -> AsyncGenerator[jobs_pb2.JobValuesReply, None]:
+        """Give what finished tasks of a job left beside their records, ascending by key."""
+        checks.check_place(request.namespace, request.name)
+        checks.check_values(request)
+        rights = self._rights(caller, Verb.GET, request.namespace)
+        await rights.check()
+        wanted = coordinator_pb2.ValuesRequest(
+            key=request.key, prefix=request.prefix, keys_only=request.keys_only
+        )
+        cursor = request.cursor
+        portions = self._backend.values(request.namespace, request.name, wanted)
+        async with aclosing(portions):
+            async for portion in portions:
+                await rights.check()
+                values = [value for value in portion if value.key > cursor]
+                if values:
+                    cursor = values[-1].key
+                    yield jobs_pb2.JobValuesReply(values=values, cursor=cursor)
+        yield jobs_pb2.JobValuesReply(cursor=cursor, last=True)
 
     async def cancel(self, caller: Caller, request: jobs_pb2.CancelJobRequest) -> jobs_pb2.Job:
         """Stop a job for good."""

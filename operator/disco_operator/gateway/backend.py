@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Literal
 
 from disco.manifest import ManifestError, parse_spec
-from disco.v1 import jobs_pb2
+from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 from disco_engine.rpc import Line
 from disco_gateway.backend import (
     Caller,
@@ -39,7 +39,8 @@ from disco_operator.gateway.submission import (
     is_of_request,
     job_manifest,
 )
-from disco_operator.gateway.view import ended, job_of, runs_again
+from disco_operator.gateway.values import NOT_KEPT, kept_by_services, told_by_coordinator
+from disco_operator.gateway.view import ended, has_coordinator, job_of, runs_again
 from disco_operator.model import CANCEL_ANNOTATION, JobKey, Json
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,35 @@ class KubernetesBackend:
 
         parts = await parts_of(key, uid, tuple(services), connect, status.get("results", {}))
         return job, ResultSource(job_uid=uid, parts=parts, connect=connect)
+
+    async def values(
+        self, namespace: str, name: str, wanted: coordinator_pb2.ValuesRequest
+    ) -> AsyncGenerator[Sequence[common_pb2.NamedValue], None]:
+        """Yield what finished tasks of a job left beside their records, ascending by key.
+
+        They are with its coordinator, and after its end with the partition services that keep its
+        results.
+        """
+        key = JobKey(namespace, name)
+        body = await self._jobs.get(key)
+        uid, status = uid_of(body), body.get("status", {})
+        if has_coordinator(body):
+            line = self._connect(uid, names.coordinator_address(key))
+            async for portion in told_by_coordinator(key, line, wanted):
+                yield portion
+            return
+        if not ended(body):
+            return
+        job = job_of(body, spec=False)
+        if status.get("phase") != Phase.SUCCEEDED or job.results.output_url or job.results.lost:
+            raise NotPossibleError(str(key), NOT_KEPT.format(key=key))
+        services = dict(names.partition_address(key, n) for n in range(_services_of(key, body)))
+
+        def connect(service: str) -> Line:
+            return self._connect(uid, services[service])
+
+        for portion in await kept_by_services(uid, tuple(services), connect, wanted):
+            yield portion
 
     # --- writing
 

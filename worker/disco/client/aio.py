@@ -332,6 +332,43 @@ class AsyncClient:
         if now.uid != job.uid:
             raise GoneError(_replaced(job))
 
+    async def values(
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        key: str = "",
+        prefix: str = "",
+        keys_only: bool = False,
+    ) -> dict[str, bytes]:
+        """Return what a job's tasks that have finished put beside their records, keys ascending.
+
+        Args:
+            name: Of the job.
+            namespace: None: the connection's.
+            key: Only this one; nothing is returned if there is none. Empty: all with *prefix*.
+            prefix: What the keys begin with.
+            keys_only: Have empty values.
+
+        Raises:
+            NotPossibleError: The job has ended, and they are not kept any more.
+        """
+        request = jobs_pb2.JobValuesRequest(
+            namespace=await self._in(namespace),
+            name=name,
+            key=key,
+            prefix=prefix,
+            keys_only=keys_only,
+        )
+        found: dict[str, bytes] = {}
+        replies = self._open.stream(
+            "Values", self._stub.Values, request, may_end=lambda reply: bool(reply and reply.last)
+        )
+        async with aclosing(replies):
+            async for reply in replies:
+                found.update((value.key, value.value) for value in reply.values)
+        return found
+
     async def records(
         self,
         name: str,

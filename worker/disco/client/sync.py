@@ -116,6 +116,22 @@ class Client:
             lambda client: client.watch(name, namespace=namespace, cursor=cursor)
         )
 
+    def values(
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        key: str = "",
+        prefix: str = "",
+        keys_only: bool = False,
+    ) -> dict[str, bytes]:
+        """Return what a job's tasks that have finished put beside their records, keys ascending."""
+        return self._session.run(
+            lambda client: client.values(
+                name, namespace=namespace, key=key, prefix=prefix, keys_only=keys_only
+            )
+        )
+
     def logs(
         self,
         name: str,

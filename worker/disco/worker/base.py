@@ -83,8 +83,11 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
         ``allow_secrets``   names of files that travel although they look like secrets
         ``remote_paths``    input paths are those of the workers, whatever is on this machine
         ``owner``           of the job, for people; None: ``DISCO_JOB_OWNER``
-        ``save_results``    keep the results in DDFS, also called ``save``; not available
-        ``save_info``, ``profile``, ``scheduler``  accepted, without effect
+        ``save_results``    keep the results in DDFS, also called ``save``: they become the tag
+                            ``disco:results:NAME``
+        ``save_info``       where ``save_results`` keeps them: "ddfs"
+        ``profile``         measure where the functions spend their time, for ``Job.profile_stats``
+        ``scheduler``       accepted, without effect
         ==================  ==================================================================
         """
         return {

@@ -1,11 +1,12 @@
 """Blocking calls to a coordinator on this machine, which may be restarted at any moment."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import grpc
 
-from disco.v1 import coordinator_pb2, coordinator_pb2_grpc
+from disco.v1 import common_pb2, coordinator_pb2, coordinator_pb2_grpc
 from disco_engine.rpc import credentials_of, sync_channel
 
 _PAUSE_S = 0.1
@@ -64,6 +65,30 @@ class CoordinatorClient:
             return False
         return True
 
+    def values(
+        self, request: coordinator_pb2.ValuesRequest, timeout_s: float
+    ) -> list[common_pb2.NamedValue]:
+        """Return what the job's tasks left beside their records.
+
+        Raises:
+            grpc.RpcError: The coordinator did not answer within *timeout_s* seconds.
+            ValueError: The client has been closed.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            try:
+                replies = self._stub.Values(
+                    request,
+                    metadata=self._credentials,
+                    wait_for_ready=True,
+                    timeout=max(0.0, give_up_at - time.monotonic()),
+                )
+                return [value for reply in replies for value in reply.values]
+            except grpc.RpcError as error:
+                if error.code() not in _COME_AGAIN or time.monotonic() >= give_up_at:
+                    raise
+            self._closed.wait(_PAUSE_S)
+
     def close(self) -> None:
         """End all calls; ``watch`` returns."""
         self._closed.set()
@@ -73,3 +98,4 @@ class CoordinatorClient:
 _PASSING = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN}
 )
+_COME_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION})

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from disco.v1 import jobs_pb2
+from disco.v1 import common_pb2, coordinator_pb2, job_pb2, jobs_pb2
+from disco_engine.local.errors import EngineError
 from disco_engine.local.session import session_token
 from disco_engine.rpc import Line, aio_channel, credentials_of
-from disco_engine.wire import totals_from_wire
+from disco_engine.wire import portions_of_values, totals_from_wire
 from disco_gateway.backend import (
     Caller,
     CodeStore,
@@ -298,6 +299,21 @@ class LocalBackend:
     def _job(self, namespace: str, name: str) -> LocalJob:
         try:
             return self._jobs[namespace, name]
+    async def values(
+        self, namespace: str, name: str, wanted: coordinator_pb2.ValuesRequest
+    ) -> AsyncGenerator[Sequence[common_pb2.NamedValue], None]:
+        """Yield what finished tasks of a job left beside their records; kept as long as the job."""
+        job = self._job(namespace, name)
+        if job.run is None:
+            return
+        try:
+            values = await job.run.values(wanted)
+        except EngineError as error:
+            raise NotPossibleError(job.name, str(error)) from error
+        pairs = ((value.key, value.value) for value in values)
+        for portion in portions_of_values(pairs, keys_only=wanted.keys_only):
+            yield portion
+
         except KeyError:
             raise JobNotFoundError(namespace, name) from None
 

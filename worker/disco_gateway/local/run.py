@@ -5,9 +5,10 @@ import logging
 import shutil
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
-from disco.v1 import coordinator_pb2
+from disco.v1 import common_pb2, coordinator_pb2
 from disco_engine.local.engine import LocalEngine
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,18 @@ class Run:
         engine = await self._running()
         if engine is not None:
             await self._threads.call(engine.cancel, reason)
+
+    async def values(self, wanted: coordinator_pb2.ValuesRequest) -> list[common_pb2.NamedValue]:
+        """Return what finished tasks left beside their records, ascending by key.
+
+        Raises:
+            EngineError: They are not there.
+        """
+        engine = await self._running()
+        if engine is None:
+            return []
+        ask = partial(engine.values, wanted.key, wanted.prefix, keys_only=wanted.keys_only)
+        return await self._threads.call(ask)
 
     async def reduced(self) -> None:
         """Wait until only processes are left that hold results."""

@@ -157,11 +157,13 @@ class Runner:
 
     def _engine(self, job: LocalJob, workers: int) -> LocalEngine:
         """Return a new engine for a job; blocks."""
+        self._values_file(job).unlink(missing_ok=True)  # of a run before this one
         return LocalEngine(
             job_pb2.JobSpec.FromString(self._file(job).read_bytes()),
             workers=workers,
             slots=job.order.slots,
             partition_services=job.order.services,
+            values_file=self._values_file(job),
             run_dir=Path(tempfile.mkdtemp(prefix=f"{job.uid}-", dir=self._directory)),
         )
 
@@ -204,6 +206,8 @@ class Runner:
             await run.remove()
             self._runs.pop(run, None)
         self._file(job).unlink(missing_ok=True)
+        if job.deleted:
+            self._values_file(job).unlink(missing_ok=True)
 
     # --- all of them --------------------------------------------------------------------------
 
@@ -236,6 +240,10 @@ class Runner:
 
     def _file(self, job: LocalJob) -> Path:
         return self._directory / f"{job.uid}.pb"
+
+    def _values_file(self, job: LocalJob) -> Path:
+        """Return where what tasks put beside records is kept: as long as the job is known."""
+        return self._directory / f"{job.uid}.values"
 
     def _spawn(self, doing: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.create_task(_guarded(doing, name), name=name)

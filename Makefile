@@ -10,6 +10,7 @@
 #   make test-cluster                       start a Kubernetes cluster here and run its tests
 #   make simulate SEEDS=0:1000              jobs in which everything dies, in simulated time
 #   make soak MINUTES=30                    the same with real processes on this machine
+#   make soak-cluster MINUTES=30            the same on a Kubernetes cluster that it starts here
 #
 # Each creates .venv on first use and is quick the second time.
 
@@ -22,7 +23,7 @@ IMAGE ?= localhost/disco:dev
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cluster simulate soak lint bench image docs crd lock clean
+.PHONY: help run test test-cluster simulate soak soak-cluster lint bench image docs crd lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -66,6 +67,9 @@ simulate: $(INSTALLED)
 MINUTES ?= 30
 soak: $(INSTALLED)
 	@PYTHONPATH=tests/chaos $(BIN)/python -m chaos $(SEED) --minutes $(MINUTES)
+
+soak-cluster: $(INSTALLED)
+	tests/cluster/run soak $(SEED) --minutes $(MINUTES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -51,6 +51,18 @@ def kubectl(
     return done
 
 
+class RefusedError(AssertionError):
+    """The API server did not do what it was asked to.
+
+    Attributes:
+        code: The HTTP status; from 500 on nothing is wrong with the question.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Api:
     """Reads and small writes, through a ``kubectl proxy``.
 
@@ -91,6 +103,11 @@ class Api:
         body = {"propagationPolicy": "Background", **options}
         self._request("DELETE", f"{_path(kind, namespace)}/{name}", body)
 
+    def evict(self, namespace: str, name: str) -> None:
+        """Ask a pod to leave, as a drain of its node does: not without its disruption budget."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+        self._request("POST", f"{_path('pods', namespace)}/{name}/eviction", body)
+
     def _request(
         self,
         method: str,
@@ -111,8 +128,17 @@ class Api:
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            said = json.loads(error.read()).get("message", "")
-            raise AssertionError(f"{method} {path}: {error.code}: {said}") from error
+            said = _message(error.read())
+            raise RefusedError(error.code, f"{method} {path}: {error.code}: {said}") from error
+
+
+def _message(body: bytes) -> str:
+    """Return what an API server says about an error, or a proxy in front of one that is away."""
+    try:
+        said: str = json.loads(body).get("message", "")
+    except ValueError:
+        return body.decode(errors="replace")
+    return said
 
 
 def _path(kind: str, namespace: str | None) -> str:

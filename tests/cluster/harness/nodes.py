@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Sequence
 from functools import partial
 
-from harness.kubectl import Api, Object
+from harness.kubectl import Api, Object, kubectl
 from harness.settings import TOOL
 from harness.waiting import wait_for
 
@@ -40,6 +40,20 @@ class Nodes:
         """Connect a node again."""
         self._tool("heal", node)
 
+    def cordon(self, node: str) -> None:
+        """Let no new pod onto a node."""
+        self._hurt.add(node)
+        self._api.patch("nodes", None, node, {"spec": {"unschedulable": True}})
+
+    def drain(self, node: str) -> None:
+        """Empty a node as for its maintenance, and return once every pod has left it."""
+        self._hurt.add(node)
+        kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force")
+
+    def uncordon(self, node: str) -> None:
+        """Let pods onto a node again."""
+        self._api.patch("nodes", None, node, {"spec": {"unschedulable": None}})
+
     def ready(self, node: str) -> bool:
         """Return whether the API server takes a node for ready, and lets pods onto it."""
         found = self._api.get("nodes", None, node)
@@ -61,6 +75,7 @@ class Nodes:
         for node in sorted(self._hurt):
             self.start(node)
             self.heal(node)
+            self.uncordon(node)
         for node in sorted(self._hurt):
             wait_for(f"{node} to be ready again", partial(self.ready, node))
         self._hurt.clear()

@@ -13,7 +13,7 @@ import click
 from disco.cli.errors import reader_gone
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "On this machine": ("run", "serve"),
+    "On this machine": ("run", "job", "serve"),
     "On a server": ("submit", "ls", "status", "watch", "wait", "events", "logs", "results"),
     "Jobs of a server": ("cancel", "retry", "delete"),
     "Around them": ("render", "config", "completion", "version"),

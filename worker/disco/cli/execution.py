@@ -12,7 +12,7 @@ from disco.cli.display import display_for
 from disco.cli.ending import Ending
 from disco.cli.errors import reader_gone
 from disco.cli.interrupts import Interrupts
-from disco.cli.preparation import prepare
+from disco.cli.preparation import Prepared, prepare
 from disco.cli.request import JobRequest, Showing, WrongUseError
 from disco.core import result_iterator
 from disco.error import DataError
@@ -41,7 +41,23 @@ def execute(request: JobRequest, showing: Showing, *, keep_logs: bool) -> int:
     Raises:
         WrongUseError: There is no such job, or it makes no sense.
     """
-    prepared = prepare(request)
+    return run_prepared(prepare(request), showing, notes=_ignored(request), keep_logs=keep_logs)
+
+
+def run_prepared(
+    prepared: Prepared, showing: Showing, *, notes: tuple[str, ...] = (), keep_logs: bool = False
+) -> int:
+    """Run what has been prepared, show it, print its results; return the exit status.
+
+    Args:
+        prepared: What to run.
+        showing: What to show of it.
+        notes: To tell before it runs.
+        keep_logs: Keep the logs of all processes, and say where.
+
+    Raises:
+        WrongUseError: It makes no sense.
+    """
     try:
         engine = LocalEngine(
             prepared.spec,
@@ -63,7 +79,6 @@ def execute(request: JobRequest, showing: Showing, *, keep_logs: bool) -> int:
         slots=prepared.slots,
     )
     session.add(run)  # where result_iterator looks for results
-    notes = _ignored(request)
     return _Execution(run, showing, notes, keep_logs=keep_logs).run()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from disco.error import DiscoError
+from disco.sources import is_installed
 from disco.worker.base import PlannedStage, planned
 from disco.worker.base import Worker as BaseWorker
 from disco.worker.executable.conversation import Patience
@@ -70,7 +71,7 @@ class Executable(BaseWorker):
         if path is None:
             return value
         if isinstance(value, Mapping):
-            return {**value, path.name: path.read_bytes()}
+            return {path.name: path.read_bytes(), **value}
         return [*value, path]
 
     def planned_stages(self, job: object, jobargs: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
@@ -132,7 +133,8 @@ def _here(program: str, job: object) -> Path | None:
         return None
     module = sys.modules.get(type(job).__module__)
     file = getattr(module, "__file__", None)
-    for place in (*([Path(file).parent] if file else []), Path.cwd()):
+    beside = [Path(file).parent] if file and module and not is_installed(module) else []
+    for place in (*beside, Path.cwd()):
         if (place / program).is_file():
             return (place / program).resolve()
     return None

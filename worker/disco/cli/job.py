@@ -1,0 +1,159 @@
+"""``disco job``: a job whose worker is a program, from the command line alone.
+
+Flags are those of Disco's command of this name. Nothing slow is imported here, so that ``--help``
+answers at once.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from disco.cli.connection_options import where
+from disco.cli.errors import EXIT_STATUS, EXIT_WRONG_USE, CommandError
+
+if TYPE_CHECKING:
+    from disco.job import Job
+
+_EPILOG = (
+    """
+\b
+Examples:
+  disco job -m -r -n 4 ./wordcount books/*.txt
+      Stages "map" and "reduce" with four labels, on this machine; prints the results.
+  disco job -m -f stopwords.txt -d '{"lower": true}' ./filter s3://bucket/logs/
+      The program finds stopwords.txt in its directory, and the data in its job file.
+  disco job -M disco://host:7070 -m -r ./wordcount s3://bucket/texts/
+      On a server; prints the job's name.
+"""
+    + EXIT_STATUS
+)
+
+
+@click.command(epilog=_EPILOG, short_help="Run a program as the worker of a job.")
+@click.argument("worker", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.option("-M", "--master", metavar="NAME", help="local, disco://host:port or a context.")
+@click.option("-m", "--has-map", is_flag=True, help='The job has a stage "map".')
+@click.option("-r", "--has-reduce", is_flag=True, help='The job has a stage "reduce".')
+@click.option(
+    "-n", "--nr-reduces", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Labels that the map writes: 1 makes one task of the reduce, more one for each label.",
+)
+@click.option("-o", "--owner", help="Of the job, for people.")
+@click.option("-p", "--prefix", help="What the job's name begins with.  [the program's name]")
+@click.option(
+    "-S", "--scheduler", nargs=2, multiple=True, metavar="KEY VALUE",
+    help="A parameter of the scheduler, such as max_cores 4; may be repeated.",
+)
+@click.option(
+    "-e", "--env", nargs=2, multiple=True, metavar="NAME VALUE",
+    help="An environment variable of the program; may be repeated.",
+)
+@click.option(
+    "-f", "--file", "files", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True, help="A file that the program finds in its directory; may be repeated.",
+)
+@click.option(
+    "-d", "--data", default="", metavar="TEXT|@FILE", help="What its job file has for the program."
+)
+@click.option(
+    "-D", "--dump-jobpack", is_flag=True, help="Write the job pack to standard output, run nothing."
+)
+def job(
+    worker: Path, inputs: tuple[str, ...], master: str | None, dump_jobpack: bool, **flags: Any
+) -> int:
+    """Run the program WORKER over the INPUTs.
+
+    It speaks Disco's worker protocol: docs/other-languages.md says how. INPUTs are what "disco run"
+    takes, or the lines of standard input if there are none; the program is given their URLs.
+    """  # fmt: skip
+    from disco.settings import DiscoSettings
+
+    with _wrong_use():
+        made = _job_of(worker, inputs or _lines(), flags)
+        if dump_jobpack:
+            sys.stdout.buffer.write(_jobpack(made))
+            return 0
+        name = master or where().server or where().context or DiscoSettings()["DISCO_MASTER"]
+        return _run_here(made) if name == "local" else _submit(made, name)
+
+
+@contextmanager
+def _wrong_use() -> Iterator[None]:
+    from disco.cli.server import client_errors
+
+    try:
+        with client_errors():
+            yield
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE) from error
+
+
+def _lines() -> tuple[str, ...]:
+    """Return the inputs that standard input has, a URL per line."""
+    if sys.stdin.isatty():
+        raise CommandError("no input: give INPUT arguments, or lines", EXIT_WRONG_USE)
+    return tuple(line.strip() for line in sys.stdin if line.strip())
+
+
+def _job_of(worker: Path, inputs: tuple[str, ...], flags: dict[str, Any]) -> "Job":
+    from disco.job import Job
+    from disco.util import reify
+    from disco.worker.executable import Executable
+    from disco.worker.pipeline.worker import group_all, group_label, split
+
+    pipeline = []
+    if flags["has_map"]:
+        pipeline.append((split, "map"))
+    if flags["has_reduce"]:
+        pipeline.append((group_all if flags["nr_reduces"] == 1 else group_label, "reduce"))
+    if not pipeline:
+        raise CommandError("say which stages there are: -m, -r or both", EXIT_WRONG_USE)
+    data: str = flags["data"]
+    parameters = Executable(
+        program=worker.name,
+        pipeline=pipeline,
+        input=list(inputs),
+        env=dict(flags["env"]),
+        jobdata=Path(data[1:]).read_bytes() if data.startswith("@") else data.encode(),
+        required_files={path.name: path.read_bytes() for path in (*flags["files"], worker)},
+        scheduler={key: reify(value) for key, value in flags["scheduler"]},
+        owner=flags["owner"],
+    )
+    return Job(name=flags["prefix"] or worker.name.partition(".")[0], worker=parameters)
+
+
+def _jobpack(job: "Job") -> bytes:
+    from disco.jobpack import JOBPACK_VERSION2, JobPack
+
+    worker = job.worker_for({})
+    jobdict = {**worker.jobdict(job), "worker": f"lib/{worker['program']}"}
+    pack = JobPack(
+        JOBPACK_VERSION2, jobdict, worker["env"], worker.jobhome(job), worker["jobdata"]
+    )
+    return pack.dumps()
+
+
+def _run_here(job: "Job") -> int:
+    from disco.cli.execution import run_prepared
+    from disco.cli.preparation import Prepared
+    from disco.cli.request import Showing
+    from disco.submission import job_spec
+    from disco_engine.local.machine import cores
+
+    prepared = Prepared(
+        spec=job_spec(job, {}, name=job.name), workers=cores(), slots=1, partition_services=1
+    )
+    return run_prepared(prepared, Showing(head=None))
+
+
+def _submit(job: "Job", master: str) -> int:
+    from disco.core import Disco
+
+    disco = Disco(master, namespace=where().namespace)
+    click.echo(disco.start(job, {}, prefix=job.name))
+    return 0

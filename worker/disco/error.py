@@ -2,6 +2,7 @@
 
 DiscoError
 ├── JobError            a job failed, or was killed
+├── UnsupportedError    Disco has it, and here it is not there (also a NotImplementedError)
 └── DataError           an input cannot be read: worth another attempt elsewhere
 └── CommError       somebody on the network did not answer
 """
@@ -9,6 +10,10 @@ DiscoError
 
 class DiscoError(Exception):
     """A job, a parameter or a name makes no sense; the message says which and what to do."""
+
+
+class UnsupportedError(DiscoError, NotImplementedError):
+    """Something that Disco's programs may ask for is not there; the message says what else is."""
 
 
 class JobError(DiscoError):

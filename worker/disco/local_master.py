@@ -14,7 +14,7 @@ from disco_engine.local.chained import by_label
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
 from disco_engine.local.session import session_token
-from disco_engine.results import ResultError
+from disco_engine.result_errors import ResultError
 
 if TYPE_CHECKING:
     from disco.job import Job

@@ -22,6 +22,7 @@ from disco.worker.base import PlannedStage, Worker
 from disco.worker.hooks import overrides
 from disco.worker.modutil import unimported
 from disco.worker.params import ParamsCopies, merged_params
+from disco.worker.saving import saving_stages
 from disco_engine.core.model import Grouping, Plan
 from disco_engine.inputs.expand import expand
 from disco_engine.program import PlanRequest, Program, TaskContext, bad_data, fatal
@@ -67,10 +68,13 @@ class JobProgram:
         self._jobargs = jobargs
         self._stages: tuple[PlannedStage, ...] = ()
         with _job_errors_are_fatal():
-            self._stages = worker.planned_stages(job, jobargs)
-        worker.runners = tuple(planned.runner for planned in self._stages)
+            own = worker.planned_stages(job, jobargs)
+            self._stages = (*own, *saving_stages(worker, job, jobargs))
+        self._own_stages = len(own)
+        worker.runners = tuple(planned.runner for planned in own)
         self._params = ParamsCopies(worker.getitem("params", job, jobargs))
         self._home = _home_of(worker, job, jobargs)
+        self._measured = _measured if worker.getitem("profile", job, jobargs) else nullcontext
         _let_functions_see(worker, job, jobargs)
 
     @property
@@ -103,6 +107,9 @@ class JobProgram:
         Raises:
             ProgramError: DATA: an input cannot be read.
         """
+        if context.plan_stage >= self._own_stages:
+            self._stages[context.plan_stage].runner.run(context, None)
+            return
         params = self._params.copy()
         task = Task(context, params)
         with activated(task), chdir(self._home), self._measured(context):

@@ -17,6 +17,8 @@ from disco.client.submitting import fitted, submission_of
 from disco.client.sync import Client
 from disco.error import DataError, DiscoError, JobError
 from disco.v1 import coordinator_pb2, jobs_pb2
+from disco.worker.saving import results_tag
+from disco_engine.core.parts import ServedPart
 
 if TYPE_CHECKING:
     from disco.job import Job
@@ -160,8 +162,21 @@ class RemoteMaster:
             here = self.client.about().kind == "local"
             output = Output(info=job.results, job=f"{job.namespace}/{job.name}", here=here)
             return output.urls()
-        place = f"disco://{self.connection.server}/{job.namespace}/{job.name}/{job.uid}"
-        return [f"{place}/{part}" for part in range(job.results.parts)]
+        if session.is_saved_to_ddfs(job):
+            whole = f"{job.namespace}/{job.name}"
+            return [results_tag(whole)] if job.results.parts else []
+        return [
+            str(
+                ServedPart(
+                    server=self.connection.server,
+                    namespace=job.namespace,
+                    name=job.name,
+                    uid=job.uid,
+                    number=number,
+                )
+            )
+            for number in range(job.results.parts)
+        ]
 
 
 _masters: dict[Connection, RemoteMaster] = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 from disco.error import DiscoError, JobError
 from disco.v1 import coordinator_pb2, job_pb2, jobs_pb2
+from disco.worker.saving import TAG_STAGE, results_tag
 from disco_engine.core.parts import StoredPart
 from disco_engine.local.chained import jobs_read
 from disco_engine.local.engine import LocalEngine
@@ -73,6 +74,8 @@ class Run:
         """Return the URLs of the results of a job that succeeded."""
         if self.spec.output.url:
             return part_urls(self.spec.output.url)
+        if is_saved_to_ddfs(self.engine.progress):
+            return [results_tag(self.name)] if self.engine.results() else []
         return [
             str(
                 StoredPart(
@@ -173,6 +176,11 @@ def all_runs() -> list[Run]:
     """Return all runs, newest first."""
     with _lock:
         return sorted(_runs.values(), key=lambda run: -run.started_s)
+
+
+def is_saved_to_ddfs(progress: coordinator_pb2.JobProgress | jobs_pb2.Job | None) -> bool:
+    """Return whether a job's last stage was the one that tags its results in DDFS."""
+    return bool(progress and progress.stages and progress.stages[-1].name == TAG_STAGE)
 
 
 def counts_of(progress: coordinator_pb2.JobProgress | jobs_pb2.Job | None) -> list[list[Any]]:

@@ -15,6 +15,7 @@ from disco.error import DiscoError
 from disco.packing import pack_job, pack_reference
 from disco.sources import ModuleFiles, is_below_installed
 from disco.v1 import job_pb2
+from disco.worker.saving import is_saved
 from disco_engine.core.settings import JobSettings
 from disco_engine.inputs.urls import is_utf8
 
@@ -79,7 +80,9 @@ def job_spec(
     """
     worker = job.worker_for(jobargs)
     worker.check_names(jobargs)
-    worker.planned_stages(job, jobargs)  # for what is wrong with them: the workers plan themselves
+    # For what is wrong with them: the workers plan themselves.
+    worker.planned_stages(job, jobargs)
+    is_saved(worker, job, jobargs)
 
     def value(key: str) -> Any:
         return worker.getitem(key, job, jobargs)

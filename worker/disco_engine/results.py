@@ -14,25 +14,25 @@ from disco.v1 import partition_pb2, partition_pb2_grpc
 from disco_engine import rpc, wire
 from disco_engine.core.model import NOTHING, AttemptId, Label, Totals
 from disco_engine.records.blocks import Frame
+from disco_engine.result_errors import (
+    ResultDeniedError,
+    ResultError,
+    ResultLostError,
+    ResultUnreachableError,
+    raise_if_final,
+)
+
+__all__ = [
+    "ResultDeniedError",
+    "ResultError",
+    "ResultLostError",
+    "ResultUnreachableError",
+    "read_label",
+    "read_part",
+    "read_parts",
+]
 
 _RETRY_AFTER_S = 0.2
-_LABELS_PATIENCE_S = 10.0
-
-
-class ResultError(Exception):
-    """A result cannot be read."""
-
-
-class ResultUnreachableError(ResultError):
-    """The service that has the result does not answer: see that it runs, and read again."""
-
-
-class ResultLostError(ResultError):
-    """The service does not have the result, or not all of it: run the job again."""
-
-
-class ResultDeniedError(ResultError):
-    """The service does not accept the token: read with that of the session that ran the job."""
 
 
 def read_part(
@@ -103,50 +103,10 @@ def _read(
                 if silent_since_s is None:
                     silent_since_s = time.monotonic()
                 silent_s = time.monotonic() - silent_since_s
-                _raise_if_final(error, address, patience_s if silent_s >= patience_s else None)
+                raise_if_final(error, address, patience_s if silent_s >= patience_s else None)
                 if error.code() is grpc.StatusCode.ABORTED:
                     reading.start_over()
             time.sleep(_RETRY_AFTER_S)
-
-
-def labels_of(address: str, token: str, job_uid: str, stage: int) -> dict[int, list[Label]]:
-    """Return the labels of the records that each task of a stage left in a service, ascending.
-
-    Args:
-        address: host:port of the service.
-        token: The job's token.
-        job_uid: The job.
-        stage: Any of its stages that is complete.
-
-    Raises:
-        ResultUnreachableError: It does not answer.
-        ResultLostError: It does not have the job.
-        ResultDeniedError: It does not accept the token.
-    """
-    request = partition_pb2.AttachRequest(job_uid=job_uid, tell_sealed=True, only_stage=stage)
-    found: dict[int, list[Label]] = {}
-    with rpc.sync_channel(address) as channel:
-        stub = partition_pb2_grpc.PartitionStub(channel)
-        call = stub.Attach(
-            request,
-            metadata=rpc.credentials_of(token),
-            timeout=_LABELS_PATIENCE_S,
-            wait_for_ready=True,
-        )
-        try:
-            for reply in call:
-                for sealed in reply.sealed:
-                    labels = sorted(item.label for item in sealed.labels if item.totals.records)
-                    found[sealed.attempt.task] = labels
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise ResultUnreachableError(
-                    f"the partition service at {address} did not answer for"
-                    f" {_LABELS_PATIENCE_S:g} s; see that it runs, and read again"
-                ) from error
-            _raise_if_final(error, address, 0.0)
-            raise
-    return found
 
 
 class _Reading:
@@ -210,22 +170,3 @@ class _Reading:
                 f"{self._count} of the result were read, the service has {total}: it changed while"
                 " it was read; read again, or run the job again"
             )
-
-
-def _raise_if_final(error: grpc.RpcError, address: str, waited_s: float | None) -> None:
-    """Raise what the caller should know of, unless trying again may help."""
-    code, details = error.code(), error.details()
-    at = f"the partition service at {address}"
-    match code:
-        case grpc.StatusCode.UNAUTHENTICATED:
-            raise ResultDeniedError(
-                f"{at} does not accept the token; read with that of the session that ran the job"
-            ) from error
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.ABORTED | grpc.StatusCode.CANCELLED:
-            if waited_s is not None:
-                raise ResultUnreachableError(
-                    f"{at} did not answer for {waited_s:g} s ({details}); see that it runs, and"
-                    " read again"
-                ) from error
-        case _:
-            raise ResultLostError(f"{at} cannot give the result: {details}") from error

@@ -261,6 +261,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_guarded(address: str) -> bool:
+    """Return whether a token may be sent to ``host:port``: to this machine, or encrypted."""
+    host, _, _port = address.rpartition(":")
+    return bool(os.environ.get(TLS_VARIABLE)) or is_loopback(host)
+
+
 class _TokenCheck(grpc.aio.ServerInterceptor):
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()

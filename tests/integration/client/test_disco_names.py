@@ -241,8 +241,8 @@ def test_what_cannot_travel_is_told_before_anything_is_sent(
     elsewhere: Elsewhere, master: str
 ) -> None:
     chained = f"{master}/default/words/uid/0"
-    with pytest.raises(CannotTravelError, match="is the result of another job"):
-        Words(master=master).run(input=[chained])
+    with pytest.raises(CannotTravelError, match="which no server can read: run that job with"):
+        Words(master=master).run(input=["disco://127.0.0.1:1/uid/2/0"])
     with pytest.raises(DiscoError, match="is the result of a job on a server"):
         Words(master="local").run(input=[chained])
     assert elsewhere.backend.jobs == {}

@@ -9,6 +9,7 @@ from typing import Any
 from disco.client.errors import CannotTravelError
 from disco.client.submission import Submission
 from disco.v1 import job_pb2, jobs_pb2
+from disco_engine.core.parts import StoredPart, part_of
 from disco_engine.inputs.urls import DISCO, local_path, scheme_of
 
 _LOCAL = "local"
@@ -29,14 +30,14 @@ def fitted(
         paths_are_remote: Paths name files on the workers, whatever is here.
 
     Raises:
-        CannotTravelError: An input is a file on this machine, or the result of another job; the
-            code is larger than the server takes; or it was pickled by another Python than the
-            server's.
+        CannotTravelError: An input is a file on this machine, or the result of a job that no
+            worker there can read; the code is larger than the server takes; or it was pickled by
+            another Python than the server's.
     """
     _check_python(submission, about)
     spec = dict(submission.spec)
     if "inputs" in spec:
-        _check_results(spec["inputs"])
+        _check_results(spec["inputs"], about)
     if not paths_are_remote:
         if about.kind == _LOCAL:
             spec = _absolute(spec)
@@ -60,13 +61,27 @@ def _check_python(submission: Submission, about: jobs_pb2.AboutReply) -> None:
     )
 
 
-def _check_results(inputs: Any) -> None:
-    for url in _urls(inputs):
-        if scheme_of(url) == DISCO:
-            raise CannotTravelError(
-                f"input {url} is the result of another job, which only that job's own workers can"
-                " read: give that job an output URL, and this one the files there"
-            )
+def _check_results(inputs: Any, about: jobs_pb2.AboutReply) -> None:
+    """Refuse results of jobs that the job's workers could not reach.
+
+    ``disco serve`` lets its jobs read each other's, and says itself which it does not have.
+    """
+    for url in filter(lambda url: scheme_of(url) == DISCO, _urls(inputs)):
+        try:
+            here = isinstance(part_of(url), StoredPart)
+        except ValueError as error:
+            raise CannotTravelError(f"input {error}") from error
+        if about.kind == _LOCAL and not here:
+            continue
+        if here:
+            why = "the result of a job that this process has run itself, which no server can read"
+        else:
+            why = "the result of another job, which on a cluster only that job's workers can read"
+        raise CannotTravelError(
+            f"input {url} is {why}: run that job with output=URL of storage that the workers reach,"
+            " and give this one the URLs that its wait() returns (format='pickle' keeps all types;"
+            " read it with map_reader=chain_reader)"
+        )
 
 
 def _check_paths(spec: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ from disco.ddfs_inputs import expanded
 from disco.error import CommError, DataError, DiscoError
 from disco.schemes import scheme_file
 
+_RETRIES = 10
+
 
 class DDFS(Tagging):
     """Tags and blobs in the roots that the setting ``DISCO_DDFS`` names; see ``Tagging``."""
@@ -68,7 +70,7 @@ class DDFS(Tagging):
         files: Iterable[Any],
         replicas: int | None = None,
         forceon: Sequence[str] = (),
-        retries: int = 10,
+        retries: int = _RETRIES,
         delayed: bool = False,
         update: bool = False,
         token: str | None = None,
@@ -102,13 +104,23 @@ class DDFS(Tagging):
                 links.append(self._write(name, content, replicas, forceon, retries))
         return self._added(tag, links, token, delayed=delayed, update=update)
 
+    def store(self, name: str, content: IO[bytes]) -> Link:
+        """Store a blob under no tag, and return the link to tag it by.
+
+        ``collect`` takes it for garbage until then.
+
+        Raises:
+            CommError: 507: the storage is full. Else it fails.
+        """
+        return self._write(name, content, None, (), _RETRIES)
+
     def chunk(
         self,
         tag: Any,
         urls: Iterable[Any],
         replicas: int | None = None,
         forceon: Sequence[str] = (),
-        retries: int = 10,
+        retries: int = _RETRIES,
         delayed: bool = False,
         update: bool = False,
         token: str | None = None,

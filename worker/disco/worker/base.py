@@ -151,7 +151,6 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
         Raises:
             DiscoError: The parameters make no sense.
         """
-        self.check_common(job, jobargs)
         stages = (
             self.jobdict(job, **jobargs)["pipeline"]
             if overrides(self, "jobdict")
@@ -198,17 +197,6 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
     def visible_names(self) -> dict[str, Any]:
         """Return what those functions may use without importing it: nothing, unless overridden."""
         return {}
-
-    def check_common(self, job: object, jobargs: Mapping[str, Any]) -> None:
-        """Refuse what no engine here can do.
-
-        Raises:
-            DiscoError: ``save_results`` is set.
-        """
-        if any(self.getitem(key, job, jobargs) for key in ("save_results", "save")):
-            raise DiscoError(
-                "save_results: there is no DDFS here to save to; give the job an output URL instead"
-            )
 
 
 class _WholeTasks:

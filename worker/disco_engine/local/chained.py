@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from disco_engine.core.model import Label
 from disco_engine.core.parts import PREFIX, StoredPart, part_of
-from disco_engine.results import labels_of
+from disco_engine.result_labels import labels_of
 
 Urls = tuple[str, ...]
 

@@ -9,6 +9,7 @@ import grpc.aio
 from disco.v1 import coordinator_pb2, partition_pb2, partition_pb2_grpc
 from disco_engine.core.model import Failure, FailureKind, Totals
 from disco_engine.core.parts import StoredPart, part_of
+from disco_engine.rpc import is_guarded
 from disco_engine.wire import fetch_request, totals_from_wire
 
 RESUME_S = 10.0
@@ -92,6 +93,14 @@ def wanted_result(url: str) -> Wanted:
         raise SourceError(_bad_url(str(error), url)) from error
     if not isinstance(part, StoredPart):
         raise SourceError(_bad_url(f"{url} is a part that only its server can find", url))
+    if not is_guarded(part.address):
+        raise SourceError(
+            _bad_url(
+                f"{url} is on another machine, and without certificates the job's token must not"
+                " travel there: give the job that made it an output URL, and read the files there",
+                url,
+            )
+        )
     return Wanted(name=url, address=part.address, request=fetch_request(part), expected=None)
 
 

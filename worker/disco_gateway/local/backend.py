@@ -36,6 +36,7 @@ from disco_gateway.errors import (
     OverloadedError,
     UnavailableError,
 )
+from disco_gateway.local.chaining import let_read, served_parts
 from disco_gateway.local.job import FAILED, SUCCEEDED, LocalJob, now
 from disco_gateway.local.runner import Runner
 from disco_gateway.local.sharing import Policy
@@ -102,6 +103,7 @@ class LocalBackend:
         )
         self._jobs: dict[tuple[str, str], LocalJob] = {}
         self._submitting = asyncio.Lock()
+        self._held: frozenset[str] = frozenset()  # jobs whose results one is about to read
         self._closing = False
         self._finished = asyncio.Event()  # since ``expire`` has looked
 
@@ -121,14 +123,20 @@ class LocalBackend:
     async def expire(self) -> None:
         """Delete jobs whose time is over, for ever."""
         while True:
-            times = [job.expires for job in self._jobs.values() if job.expires is not None]
+            read = self._read()
+            times = [
+                job.expires
+                for job in self._jobs.values()
+                if job.expires is not None and job.uid not in read
+            ]
             wait_s = (min(times) - now()).total_seconds() if times else None
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._finished.wait()
             self._finished.clear()
+            read = self._read()
             for job in list(self._jobs.values()):
-                if job.expires is not None and job.expires <= now():
+                if job.expires is not None and job.expires <= now() and job.uid not in read:
                     self._forget(job)
 
     # --- who ----------------------------------------------------------------------------------
@@ -168,22 +176,38 @@ class LocalBackend:
             uid = str(uuid.uuid4())
             order, message = order_of(new, uid, self._settings.capacity)
             self._check_room()
-            job = LocalJob(uid=uid, new=replace(new, code=None), order=order, owner=caller.name)
-            if dry_run:
-                told = job.whole()
-                told.ClearField("uid")
-                told.ClearField("created")
-                return told
+            parts = served_parts(message)
+            reads = self._held = frozenset(part.uid for _, part in parts)
             try:
-                await self._runner.keep(job, message)
-            except OSError as error:
-                raise UnavailableError(
-                    f"the server has no room for the job ({error.strerror}): free some on its disk",
-                    retry_after_s=30.0,
-                ) from error
-            self._jobs[new.namespace, new.name] = job
-            self._runner.enqueue(job)
-            return job.whole()
+                if parts:
+                    await asyncio.to_thread(let_read, message, parts, self._find)
+                new = replace(new, code=None)
+                job = LocalJob(uid=uid, new=new, order=order, owner=caller.name, reads=reads)
+                return await self._take(job, message, dry_run=dry_run)
+            finally:
+                self._held = frozenset()
+
+    async def _take(
+        self, job: LocalJob, message: job_pb2.JobSpec, *, dry_run: bool
+    ) -> jobs_pb2.Job:
+        if dry_run:
+            told = job.whole()
+            told.ClearField("uid")
+            told.ClearField("created")
+            return told
+        try:
+            await self._runner.keep(job, message)
+        except OSError as error:
+            raise UnavailableError(
+                f"the server has no room for the job ({error.strerror}): free some on its disk",
+                retry_after_s=30.0,
+            ) from error
+        self._jobs[job.new.namespace, job.new.name] = job
+        self._runner.enqueue(job)
+        return job.whole()
+
+    def _find(self, namespace: str, name: str) -> LocalJob | None:
+        return self._jobs.get((namespace, name))
 
     def _of_request(self, new: NewJob) -> LocalJob | None:
         for job in self._jobs.values():
@@ -285,6 +309,13 @@ class LocalBackend:
                 job.name, f"the job {job.name} has not failed: only failed jobs can be retried"
             )
         self._check_room()
+        there = {other.uid for other in self._jobs.values() if other.holds_results}
+        if not job.reads <= there:
+            raise NotPossibleError(
+                job.name,
+                f"the results that {job.name} is to read are gone: run the jobs that made them, and"
+                " submit it again with theirs",
+            )
         self._runner.retry(job)
         return job.whole()
 
@@ -323,10 +354,11 @@ class LocalBackend:
         """Let go of the oldest of the jobs that have ended, if there are too many now.
 
         Those that never ran go first: who cancels a hundred of them must not take everybody's
-        results away.
+        results away. Those whose results are read stay until that has ended.
         """
         self._finished.set()
-        ended = [job for job in self._jobs.values() if job.over]
+        read = self._read()
+        ended = [job for job in self._jobs.values() if job.over and job.uid not in read]
         ended.sort(key=lambda job: (job.run is not None, job.finished or now()))
         for job in _all_but(self._settings.keep_finished, ended):
             self._forget(job)
@@ -337,6 +369,11 @@ class LocalBackend:
                 f"this server keeps those of the newest {self._settings.keep_results} jobs"
                 " (--keep-results): run it again, with an output",
             )
+
+    def _read(self) -> frozenset[str]:
+        """Return the uids of the jobs whose results others read, or are about to."""
+        active = (job.reads for job in self._jobs.values() if not job.over)
+        return self._held.union(*active)
 
     def _forget(self, job: LocalJob) -> None:
         del self._jobs[job.new.namespace, job.new.name]

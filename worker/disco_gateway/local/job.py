@@ -48,6 +48,7 @@ class LocalJob:
         new: How it was submitted, without its code.
         order: What it is started with.
         owner: Who submitted it.
+        reads: Uids of the jobs whose results it reads.
         phase: How it stands.
         reason: Why, in a word; empty if all is well.
         message: Why, in a sentence.
@@ -66,6 +67,7 @@ class LocalJob:
     new: NewJob
     order: Order
     owner: str
+    reads: frozenset[str] = frozenset()
     created: datetime = field(default_factory=now)
     phase: Phase = PENDING
     reason: str = ""

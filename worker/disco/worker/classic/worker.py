@@ -13,7 +13,7 @@ from typing import Any
 
 from disco import util
 from disco import worker as worker
-from disco.error import DiscoError
+from disco.error import DiscoError, UnsupportedError
 from disco.task import CurrentTask, active_task
 from disco.worker.base import PlannedStage, check_arguments, planned
 from disco.worker.base import Worker as BaseWorker
@@ -24,6 +24,7 @@ from disco.worker.hooks import TaskHooks
 from disco.worker.outputs import OutputChain
 from disco.worker.params import Params
 from disco.worker.reading import InputChain
+from disco.worker.saving import is_saved
 from disco_engine.core.model import Grouping
 
 __all__ = [
@@ -123,6 +124,11 @@ class Worker(BaseWorker):
         """
         given = {key: self.getitem(key, job, jobargs) for key in self.defaults()}
         partitions = _checked_partitions(given["partitions"])
+        if given["reduce"] is None and (partitions or 1) > 1 and is_saved(self, job, jobargs):
+            raise UnsupportedError(
+                f"save_results: a map with partitions={partitions} and no reduce leaves records by"
+                " label, which DDFS does not keep: give it a reduce, or partitions=None"
+            )
         stages = []
         if given["map"] is not None:
             stages.append(planned("map", Grouping.SPLIT, _map_tasks(given, partitions)))

@@ -150,7 +150,6 @@ class Worker(BaseWorker):
             DiscoError: The pipeline is empty, or an item of it is no stage, has an unknown grouping
                 or the name of another.
         """
-        self.check_common(job, jobargs)
         stages: list[PlannedStage] = []
         for grouping, stage in _checked(self.getitem("pipeline", job, jobargs)):
             runner = StageTasks(stage, first=not stages)

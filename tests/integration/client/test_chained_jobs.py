@@ -1,0 +1,74 @@
+"""Programs that give one job's results to the next on a real server."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from disco import Disco, Job, Params, remote_master, result_iterator
+from disco.client.config import Context
+from disco.client.errors import CannotTravelError
+from disco.job import JobChain
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value that only a pickle can hold."""
+
+    x: int
+
+
+class Points(Job):
+    """Leaves its records in three partitions."""
+
+    partitions = 3
+
+    @staticmethod
+    def map(line: str, params: Any) -> Iterator[tuple[int, Point]]:
+        for number in line.split():
+            yield int(number), Point(int(number))
+
+    @staticmethod
+    def partition(key: int, partitions: int, params: Any) -> int:
+        return key % partitions
+
+
+class Total(Job):
+    """Reduces what others have mapped, label by label."""
+
+    @staticmethod
+    def reduce(pairs: Any, params: Any) -> Iterator[tuple[int, int]]:
+        yield this_partition(), sum(point.x for _, point in pairs)  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.fixture
+def master(served: Context, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the address of a server, with its token in the environment."""
+    monkeypatch.setenv("DISCO_TOKEN_FILE", served.token_file)
+    monkeypatch.setattr(remote_master, "_masters", {})
+    yield served.server
+    for known in remote_master._masters.values():
+        known.client.close()
+
+
+def test_a_chain_on_a_server_passes_records_and_labels_on(master: str) -> None:
+    points, total = Points(master=master), Total(master=master)
+    chain = JobChain({total: points, points: ["raw://0 1 2 3", "raw://4 5"]})
+    chain.wait(poll_interval=0.05)
+    assert list(result_iterator(total.wait())) == [(0, 3), (1, 5), (2, 7)]
+    again = Points(master=master).run(
+        input=points.wait(),
+        map=lambda pair, params: [(pair[1], params.word)],
+        params=Params(word=b"x"),
+    )
+    assert sorted(point.x for point, _ in result_iterator(again.wait())) == [0, 1, 2, 3, 4, 5]
+    assert again.jobinfo()["pipeline"][0][4] == 6 - 1  # 4 and 5 leave one label of the second empty
+    chain.purge()
+    assert Disco(master).results([points, total], timeout=0)[1] == []
+    again.purge()
+
+
+def test_results_of_this_process_and_of_servers_do_not_mix(master: str) -> None:
+    with pytest.raises(CannotTravelError, match="which no server can read: run that job with"):
+        Points(master=master).run(input=["disco://127.0.0.1:7/uid/2/0"])

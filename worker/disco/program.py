@@ -78,7 +78,6 @@ class JobProgram:
         _let_functions_see(worker, job, jobargs)
 
     @property
-        self._measured = _measured if worker.getitem("profile", job, jobargs) else nullcontext
     def stages(self) -> tuple[PlannedStage, ...]:
         """The stages, in order."""
         return self._stages
@@ -166,18 +165,18 @@ def _job_errors_are_fatal() -> Iterator[None]:
         raise fatal(str(error)) from error
 
 
-def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str:
-    """Return the directory that tasks run in: where files that travelled are at ``lib/NAME``."""
-    if worker.getitem("required_files", job, jobargs) or overrides(worker, "jobzip"):
-        for place in sys.path:
-            if Path(place, "lib").is_dir():
-                return place
 def _measured(context: TaskContext) -> AbstractContextManager[None]:
     from disco.profiling import measured  # most jobs are not measured
 
     return measured(context)
 
 
+def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str:
+    """Return the directory that tasks run in: where files that travelled are at ``lib/NAME``."""
+    if worker.getitem("required_files", job, jobargs) or overrides(worker, "jobzip"):
+        for place in sys.path:
+            if Path(place, "lib").is_dir():
+                return place
     return "."
 
 

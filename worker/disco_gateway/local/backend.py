@@ -290,6 +290,21 @@ class LocalBackend:
         ]
         return job.whole(), ResultSource(job_uid=job.uid, parts=parts, connect=connect)
 
+    async def values(
+        self, namespace: str, name: str, wanted: coordinator_pb2.ValuesRequest
+    ) -> AsyncGenerator[Sequence[common_pb2.NamedValue], None]:
+        """Yield what finished tasks of a job left beside their records; kept as long as the job."""
+        job = self._job(namespace, name)
+        if job.run is None:
+            return
+        try:
+            values = await job.run.values(wanted)
+        except EngineError as error:
+            raise NotPossibleError(job.name, str(error)) from error
+        pairs = ((value.key, value.value) for value in values)
+        for portion in portions_of_values(pairs, keys_only=wanted.keys_only):
+            yield portion
+
     async def cancel(self, caller: Caller, namespace: str, name: str, reason: str) -> jobs_pb2.Job:
         """Have a job end."""
         job = self._job(namespace, name)
@@ -325,26 +340,16 @@ class LocalBackend:
         check_owner(caller, job.owner, Verb.DELETE, namespace)
         if uid not in ("", job.uid):
             raise JobNotFoundError(namespace, name)
+        for other in self._jobs.values():
+            if job.uid in other.reads and not other.over:
+                self._runner.cancel(
+                    other, f"it reads the results of {job.name}, which {caller.name} has deleted"
+                )
         self._forget(job)
 
     def _job(self, namespace: str, name: str) -> LocalJob:
         try:
             return self._jobs[namespace, name]
-    async def values(
-        self, namespace: str, name: str, wanted: coordinator_pb2.ValuesRequest
-    ) -> AsyncGenerator[Sequence[common_pb2.NamedValue], None]:
-        """Yield what finished tasks of a job left beside their records; kept as long as the job."""
-        job = self._job(namespace, name)
-        if job.run is None:
-            return
-        try:
-            values = await job.run.values(wanted)
-        except EngineError as error:
-            raise NotPossibleError(job.name, str(error)) from error
-        pairs = ((value.key, value.value) for value in values)
-        for portion in portions_of_values(pairs, keys_only=wanted.keys_only):
-            yield portion
-
         except KeyError:
             raise JobNotFoundError(namespace, name) from None
 

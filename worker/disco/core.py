@@ -3,21 +3,18 @@
 import json
 import pstats
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, TextIO
 
-from disco import profiling
+from disco import messages, profiling
 from disco.error import DiscoError, JobError
 from disco.job import Job
 from disco.masters import master_of
 from disco.results import records
 from disco.settings import DiscoSettings
 from disco.submission import input_urls
-from disco.v1 import coordinator_pb2
 from disco.worker.classic import func
 from disco.worker.streams import StreamFunction
 from disco_engine.core.values import key_problem
@@ -85,7 +82,7 @@ class Disco:
         how = self.settings["DISCO_EVENTS"] if show is None else show
         if not how:
             return self._master.wait(jobname, timeout)
-        with _shown(self._master.follow(jobname), how):
+        with messages.shown(self._master.follow(jobname), how):
             return self._master.wait(jobname, timeout)
 
     def results(self, jobspec: Any, timeout: float = 2000) -> Any:
@@ -142,13 +139,17 @@ class Disco:
     def events(
         self, jobname: str | Job, offset: int = 0
     ) -> Iterator[tuple[int, tuple[str, str, str]]]:
-        """Yield (offset of the next event, (time, host, message)) of a job's events so far."""
-        for number, event in enumerate(self._master.events(_name_of(jobname)), start=1):
-            if number > offset:
-                yield number, _described(event)
+        """Yield (offset behind it, (time, host, message)) of each message of a job so far.
+
+        Args:
+            jobname: Which job.
+            offset: Where to go on: one that was yielded before. 0: with the oldest that is kept.
+        """
+        events = self._master.events(_name_of(jobname), messages.first_number(offset))
+        return messages.told_from(offset, events)
 
     def rawevents(self, jobname: str | Job, offset: int = 0) -> str:
-        """Return the events so far as JSON, one per line."""
+        """Return the same messages as JSON, one per line: ``[time, host, message]``."""
         return "".join(json.dumps(event) + "\n" for _, event in self.events(jobname, offset))
 
     def oob_get(self, jobname: str | Job, key: str) -> bytes:
@@ -244,33 +245,3 @@ def result_iterator(
 
 def _name_of(job: str | Job) -> str:
     return job if isinstance(job, str) else job.name
-
-
-def _described(event: coordinator_pb2.JobEvent) -> tuple[str, str, str]:
-    moment = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(event.time_s))
-    where = event.stage_name
-    if event.HasField("attempt"):
-        where = f"{where}:{event.attempt.task}"
-    message = f"{event.kind}: {event.text}"
-    return moment, event.worker_id or "master", f"[{where}] {message}" if where else message
-
-
-@contextmanager
-def _shown(events: Iterator[coordinator_pb2.JobEvent], how: str | bool) -> Iterator[None]:
-    """Print events to standard error until the block ends."""
-    over = threading.Event()
-
-    def show() -> None:
-        for event in events:
-            if over.is_set():
-                return
-            described = _described(event)
-            print(json.dumps(described) if how == "json" else "  ".join(described), file=sys.stderr)
-
-    thread = threading.Thread(target=show, name="show-events", daemon=True)
-    thread.start()
-    try:
-        yield
-        thread.join()  # the job has ended: what is left to show is there already
-    finally:
-        over.set()

@@ -53,12 +53,9 @@ class LocalMaster:
         status = run.status()
         return status, run.urls() if status == "ready" else []
 
-    def events(self, name: str) -> list[coordinator_pb2.JobEvent]:
-        """Return what has happened so far."""
-        try:
-            return list(next(session.get(name).engine.watch()).events)
-        except EngineError:
-            return []  # `wait` tells it
+    def events(self, name: str, after: int) -> Iterator[tuple[int, coordinator_pb2.JobEvent]]:
+        """Return what has happened so far, with ascending numbers."""
+        return iter(session.get(name).engine.events(after))
 
     def follow(self, name: str) -> Iterator[coordinator_pb2.JobEvent]:
         """Yield what has happened, and what happens, until the job has ended."""

@@ -37,8 +37,12 @@ class Master(Protocol):
         """Return "unknown job", "active", "dead" or "ready", and for the last the results' URLs."""
         ...
 
-    def events(self, name: str) -> list[coordinator_pb2.JobEvent]:
-        """Return what has happened so far, as far as it is kept.
+    def events(self, name: str, after: int) -> Iterator[tuple[int, coordinator_pb2.JobEvent]]:
+        """Return what has happened so far, as far as it is kept, with ascending numbers from 1 on.
+
+        Args:
+            name: Which job.
+            after: Only what has greater numbers.
 
         Raises:
             DiscoError: There is no such job.

@@ -70,12 +70,19 @@ class RemoteMaster:
         status = _status(job)
         return status, self._urls(job) if status == "ready" else []
 
-    def events(self, name: str) -> list[coordinator_pb2.JobEvent]:
-        """Return what has happened so far."""
-        events: list[coordinator_pb2.JobEvent] = []
+    def events(self, name: str, after: int) -> Iterator[tuple[int, coordinator_pb2.JobEvent]]:
+        """Return what has happened so far, with ascending numbers.
+
+        They are the server's. Those of a coordinator that took over begin with 1 again, and go on
+        here where the others ended.
+        """
+        number = 0
         with closing(self.client.watch(name)) as replies:
             for reply in replies:
-                events.extend(reply.events)
+                for event in reply.events:
+                    number = max(number + 1, event.number)
+                    if number > after:
+                        yield number, event
                 if reply.job.phase not in ENDED and reply.ByteSize() < _MORE_MAY_FOLLOW_BYTES:
                     break
         return events

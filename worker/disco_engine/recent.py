@@ -31,11 +31,16 @@ class RecentEvents:
         """Keep an event, if need be instead of older ones."""
         self.count += 1
         self._events.append(event)
-        self._chars += len(event.text)
+        self._chars += _chars_of(event)
         while len(self._events) > self._max_events or self._chars > self._max_chars:
-            self._chars -= len(self._events.popleft().text)
+            self._chars -= _chars_of(self._events.popleft())
 
     def after(self, count: int) -> list[coordinator_pb2.JobEvent]:
         """Return those kept that came after the first *count*, oldest first."""
         gone = self.count - len(self._events)
         return list(islice(self._events, max(count - gone, 0), None))
+
+
+def _chars_of(event: coordinator_pb2.JobEvent) -> int:
+    failure = event.failure
+    return len(event.text) + len(failure.message) + len(failure.traceback) + len(failure.record)

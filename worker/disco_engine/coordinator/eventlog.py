@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from disco.v1 import coordinator_pb2
+from disco.v1 import common_pb2, coordinator_pb2
 from disco_engine.core.model import AttemptId, WorkerId
 from disco_engine.recent import RecentEvents
 from disco_engine.wire import attempt_to_wire
@@ -36,6 +36,7 @@ class EventLog:
         stage_name: str = "",
         attempt: AttemptId | None = None,
         worker: WorkerId | None = None,
+        failure: common_pb2.Failure | None = None,
     ) -> None:
         """Number an event and keep it; of a text that is too long the end is kept."""
         self._events.add(
@@ -47,6 +48,7 @@ class EventLog:
                 attempt=None if attempt is None else attempt_to_wire(attempt),
                 worker_id=worker or "",
                 text=text[-MAX_EVENT_CHARS:],
+                failure=failure,
             )
         )
 

@@ -129,6 +129,8 @@ class Hearing:
     def _report(self, session: Session, report: coordinator_pb2.AttemptReport, now: float) -> None:
         attempt = attempt_from_wire(report.attempt)
         session.running.pop(attempt, None)
+        if report.status:
+            self._journal.hear("status", report.status, attempt, session.worker)
         if report.output:
             self._journal.hear("output", report.output, attempt, session.worker)
         if report.HasField("damaged"):

@@ -22,7 +22,7 @@ from disco_engine.core.events import (
     StageCounts,
 )
 from disco_engine.core.model import PLAN_STAGE, AttemptId, TaskRef, WorkerId
-from disco_engine.wire import attempt_to_wire, failure_to_wire
+from disco_engine.wire import attempt_from_wire, attempt_to_wire, failure_to_wire
 
 MIN_INTERVAL_S = 0.2
 MAX_FAILURES = 20
@@ -51,18 +51,22 @@ class Journal:
 
     def announce(self, action: Announce, *, node: str) -> None:
         """Take down what the machine announced; *node* is that of the worker, if there is one."""
+        failure = None if action.failure is None else failure_to_wire(action.failure)
+        stage_name, attempt, known = action.stage_name, action.id, None
+        if attempt is None and failure is not None:
+            known = next((one for one in self.failures if one.failure == failure), None)
+        if known is not None:  # the job's failure is that of an attempt
+            stage_name, attempt = known.stage_name, attempt_from_wire(known.attempt)
         self.events.append(
             action.kind,
             action.text,
-            stage_name=action.stage_name,
-            attempt=action.id,
+            stage_name=stage_name,
+            attempt=attempt,
             worker=action.worker,
+            failure=failure,
         )
-        if action.failure is None:
+        if failure is None or known is not None:
             return
-        failure = failure_to_wire(action.failure)
-        if action.id is None and any(known.failure == failure for known in self.failures):
-            return  # the job's failure is that of an attempt
         self.failures.append(
             coordinator_pb2.FailureReport(
                 attempt=None if action.id is None else attempt_to_wire(action.id),

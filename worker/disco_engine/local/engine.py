@@ -151,6 +151,13 @@ class LocalEngine:
         """
         return self._board.follow()
 
+    def events(self, after: int = 0) -> list[tuple[int, coordinator_pb2.JobEvent]]:
+        """Return the events so far that are kept, but for the first *after* that there ever were.
+
+        Each has the number that it has among all of this run.
+        """
+        return self._board.numbered(after)
+
     def wait(self, timeout_s: float | None = None) -> coordinator_pb2.JobProgress:
         """Wait for the job's end and return its last progress; the phase says how it ended.
 

@@ -96,6 +96,12 @@ class ProgressBoard:
         assert self._progress is not None
         return self._progress
 
+    def numbered(self, after: int) -> list[tuple[int, coordinator_pb2.JobEvent]]:
+        """Return the events that are kept, but for the first *after*; the first of all is 1."""
+        with self._changed:
+            events, count = self._events.after(after), self._events.count
+        return list(enumerate(events, start=count - len(events) + 1))
+
     def follow(self) -> Iterator[coordinator_pb2.WatchReply]:
         """Yield the newest snapshot with the events since the one before, until the end.
 

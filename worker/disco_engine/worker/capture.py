@@ -14,6 +14,28 @@ _MARK_SIZE = len(MARK % 0)
 _MARKS = re.compile(re.escape(MARK % 0).replace(b"0" * 16, rb"(\d{16})"))
 
 
+BINARY = "Binary message data: "
+"""What a line begins with that is no text: its bytes follow, with escapes for what is not ASCII."""
+
+_INNER_BYTES = bytes(range(0x80, 0xC0))  # of a character in UTF-8, all but its first
+
+
+def _decoded(data: bytes | bytearray) -> str:
+    """Return what was printed as text; a line that is no text is told as what it is."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "".join(map(_line, bytes(data).splitlines(keepends=True)))
+
+
+def _line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        body = line.rstrip(b"\r\n")
+        return BINARY + repr(body)[2:-1] + line[len(body) :].decode()
+
+
 class _Tail:
     """The last bytes of a stream, and how many came before them."""
 
@@ -29,8 +51,10 @@ class _Tail:
 
     def text(self) -> str:
         self._trim()
-        kept = self._bytes.decode(errors="replace")
-        return f"[… {self._cut:,} bytes before this were cut …]\n{kept}" if self._cut else kept
+        if not self._cut:
+            return _decoded(self._bytes)
+        kept = _decoded(self._bytes.lstrip(_INNER_BYTES))  # the first character may be cut, too
+        return f"[… {self._cut:,} bytes before this were cut …]\n{kept}"
 
     def _trim(self) -> None:
         over = len(self._bytes) - KEPT_BYTES

@@ -254,6 +254,7 @@ class Workload:
     def _reported(self, slot: Slot, said: slot_pb2.SlotReport) -> None:
         attempt = slot.running
         self._feeds.forget(slot)  # a slot whose memory ran out leaves its source open
+        status = slot.progress.status if slot.progress is not None else ""
         output = slot.finish()
         if attempt is None or attempt.over:
             self._dispatch()
@@ -261,6 +262,7 @@ class Workload:
         attempt.slot = None
         report = said.report
         report.output = output
+        report.status = report.status or status
         if said.HasField("damaged"):
             report.damaged.CopyFrom(said.damaged)
         if report.HasField("finished"):
@@ -287,15 +289,33 @@ class Workload:
 
     # --- for the push links -------------------------------------------------------------------
 
-    def pushed(self, attempt_id: AttemptId, status: PushStatus, message: str) -> None:
-        """Report an attempt whose output has arrived, or has not."""
+    def pushed(
+        self, attempt_id: AttemptId, link: PushLink, status: PushStatus, message: str
+    ) -> None:
+        """Report an attempt whose output has arrived, or has not.
+
+        Whatever becomes of its copy: once that is known, the coordinator asks for it, and sees.
+        """
         attempt = self._attempts.get(attempt_id)
         if attempt is None:
             return
-        if status == partition_pb2.PUSH_STATUS_COMPLETE and attempt.report is not None:
-            self._deliver(attempt, attempt.report)
+        complete = status == partition_pb2.PUSH_STATUS_COMPLETE and attempt.report is not None
+        if link is attempt.copy:
+            attempt.copy = None
+            if not complete:
+                log.warning(
+                    "an output will have no copy",
+                    extra={"attempt": str(attempt_id), "service": link.service, "why": message},
+                )
+        elif complete:
+            attempt.arrived = True
+        else:
+            self._not_pushed(attempt, link.service, status, message)
             return
-        service = attempt.task.run.push_to.service_id
+        if attempt.arrived and attempt.copy is None and attempt.report is not None:
+            self._deliver(attempt, attempt.report)
+
+    def _not_pushed(self, attempt: Attempt, service: str, status: PushStatus, message: str) -> None:
         problem = {
             BROKEN: message,
             partition_pb2.PUSH_STATUS_DISK_FULL: message,

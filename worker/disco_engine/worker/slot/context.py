@@ -141,6 +141,11 @@ class SlotContext:
             self._reading = None
             blocks.close()
 
+    @property
+    def untold_status(self) -> str:
+        """The newest line that the user was to be told and has not been; empty: none."""
+        return self._status
+
     def release(self) -> None:
         """End what the attempt left open and remove what it left on disk."""
         if self._reading is not None:

@@ -105,6 +105,7 @@ class Slot:
         if fit:
             context.release()
         self._printer.end()
+        report.report.status = context.untold_status
         if trouble is None:
             result = report.report.finished
             result.seconds = time.perf_counter() - began

@@ -85,7 +85,6 @@ class RemoteMaster:
                         yield number, event
                 if reply.job.phase not in ENDED and reply.ByteSize() < _MORE_MAY_FOLLOW_BYTES:
                     break
-        return events
 
     def follow(self, name: str) -> Iterator[coordinator_pb2.JobEvent]:
         """Yield what has happened, and what happens, until the job has ended."""
@@ -93,8 +92,6 @@ class RemoteMaster:
             for reply in replies:
                 yield from reply.events
 
-    def kill(self, name: str) -> None:
-        """Stop a job."""
     def values(self, name: str, key: str, prefix: str) -> dict[str, bytes]:
         """Return what a job's tasks put beside their records."""
         return self._values(name, key=key, prefix=prefix)
@@ -113,6 +110,8 @@ class RemoteMaster:
         except NotPossibleError as error:
             raise DiscoError(str(error)) from error
 
+    def kill(self, name: str) -> None:
+        """Stop a job."""
         with suppress(NotFoundError):
             self.client.cancel(name, reason="the job was killed by its author")
 

@@ -106,6 +106,6 @@ def test_readers_know_whether_they_read_an_output(
     unread: tuple[int, NodeName, list[int]],
 ) -> None:
     readers = Readers(grouping, [group])
-    assert readers.read(*read)
-    assert not readers.read(*unread)
-    assert not Readers(grouping, []).read(*read)
+    assert list(readers.of(*read)) == [0]
+    assert not list(readers.of(*unread))
+    assert not list(Readers(grouping, []).of(*read))

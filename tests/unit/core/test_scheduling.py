@@ -52,10 +52,17 @@ def test_removed_tasks_are_not_taken() -> None:
         queue.add(task, N1)
     queue.remove(0)
     assert queue.take(ONE, 0.0) == 1
-    assert queue.clear() == [2, 3]
-    assert queue.take(ONE, 0.0) is None
+
+
+def test_a_closed_queue_keeps_its_tasks_and_gives_none_away() -> None:
+    queue = ReadyQueue()
+    queue.add(1)
+    queue.close()
     queue.add(2)
-    assert queue.take(ONE, 0.0) == 2
+    assert (len(queue), queue.take(ONE, 0.0)) == (0, None)
+    queue.remove(1)
+    queue.open()
+    assert (len(queue), queue.take(ONE, 0.0)) == (1, 2)
 
 
 def test_a_worker_holds_half_its_share_and_at_least_a_task_per_slot() -> None:

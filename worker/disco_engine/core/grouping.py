@@ -17,7 +17,8 @@ What has no records makes no task, so a stage after nothing has none, GROUP_ALL 
 of an output is that of the partition service that holds it.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 from disco_engine.core import label_table
 from disco_engine.core.model import (
@@ -42,6 +43,8 @@ Held = Mapping[ServiceId, Mapping[Label, Totals]]
 
 Homes = Mapping[ServiceId, NodeName]
 """The node of each partition service."""
+
+_Key: TypeAlias = tuple[int | None, Label | None, NodeName | None]
 
 
 def groups_of_inputs(grouping: Grouping, inputs: Iterable[TaskInput]) -> list[Group]:
@@ -140,38 +143,44 @@ def group_order(group: Group) -> tuple[int, Label, str]:
 
 
 class Readers:
-    """The tasks of a stage that have yet to read the stage before (or may read it again).
+    """Which tasks of a stage read what.
 
     Args:
         grouping: Of the reading stage.
-        groups: Of its tasks that are not done.
+        groups: Of its tasks, in their order.
     """
 
-    def __init__(self, grouping: Grouping, groups: Collection[Group]) -> None:
+    def __init__(self, grouping: Grouping, groups: Iterable[Group]) -> None:
         self._grouping = grouping
-        self._any = bool(groups)
-        self._labels = {group.label for group in groups}
-        self._keys = {(group.origin, group.label, group.node) for group in groups}
+        self._tasks = {
+            (group.origin, group.label, group.node): index for index, group in enumerate(groups)
+        }
 
-    def read(self, task: int, node: NodeName, labels: Iterable[Label]) -> bool:
-        """Return whether one of them reads something of an output.
+    def of(self, task: int, node: NodeName, labels: Iterable[Label]) -> Iterator[int]:
+        """Yield the tasks that read something of an output; takes time for each of its labels.
 
         Args:
             task: The task that wrote it.
             node: Where it is, or was.
             labels: The labels it has.
         """
+        for key in self._keys(task, node, labels):
+            index = self._tasks.get(key)
+            if index is not None:
+                yield index
+
+    def _keys(self, task: int, node: NodeName, labels: Iterable[Label]) -> Iterable[_Key]:
         match self._grouping:
             case Grouping.SPLIT:
-                return any((task, label, None) in self._keys for label in labels)
+                return ((task, label, None) for label in labels)
             case Grouping.GROUP_LABEL:
-                return any(label in self._labels for label in labels)
+                return ((None, label, None) for label in labels)
             case Grouping.GROUP_NODE:
-                return (None, None, node) in self._keys
+                return ((None, None, node),)
             case Grouping.GROUP_NODE_LABEL:
-                return any((None, label, node) in self._keys for label in labels)
+                return ((None, label, node) for label in labels)
             case Grouping.GROUP_ALL:
-                return self._any
+                return ((None, None, None),)
 
 
 def _group(grouping: Grouping, label: Label, node: NodeName) -> Group:

@@ -46,9 +46,11 @@ class ReadyQueue:
 
     Every operation takes constant time, averaged over a task's way through the queue: a task that
     is taken from one of the lists stays behind in the others as an index that is skipped later.
+    Closing the queue takes no time at all: what is ready stays so, but nobody gets it.
     """
 
     def __init__(self) -> None:
+        self._closed = False
         self._ready: set[int] = set()
         self._all: deque[int] = deque()
         self._by_node: dict[NodeName, deque[int]] = {}
@@ -57,7 +59,15 @@ class ReadyQueue:
         self._avoid: dict[int, Avoid] = {}
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return 0 if self._closed else len(self._ready)
+
+    def close(self) -> None:
+        """Give nothing out until ``open``."""
+        self._closed = True
+
+    def open(self) -> None:
+        """Give out what is ready."""
+        self._closed = False
 
     def add(self, task: int, node: NodeName | None = None, avoid: Avoid | None = None) -> None:
         """Let *task* be taken.
@@ -79,7 +89,7 @@ class ReadyQueue:
 
     def take(self, asker: Asker, now: float) -> int | None:
         """Remove and return the task that *asker* should run; None: there is none for it."""
-        if not self._ready:
+        if self._closed or not self._ready:
             return None
         task = self._take_failed(asker, now)
         if task is None:
@@ -94,16 +104,6 @@ class ReadyQueue:
         """Let *task* not be taken any more."""
         self._ready.discard(task)
         self._avoid.pop(task, None)
-
-    def clear(self) -> list[int]:
-        """Remove all tasks, and return them in ascending order."""
-        tasks = sorted(self._ready)
-        self._ready.clear()
-        self._all.clear()
-        self._by_node.clear()
-        self._failed.clear()
-        self._avoid.clear()
-        return tasks
 
     def _first(self, queue: deque[int] | None) -> int | None:
         while queue:

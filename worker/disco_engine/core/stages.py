@@ -73,7 +73,7 @@ class StageRun:
         open: Its inputs are complete, so its tasks may run.
         groups: What each task is about.
         tasks: As many as groups.
-        queue: The tasks that are ready.
+        queue: The tasks that are ready; closed while the stage is not open.
         outputs: Sums over what is sealed.
         missing: Tasks that are done, but whose output is gone. Nobody needed it when it went.
         version: Grows whenever ``outputs`` changes.
@@ -126,6 +126,10 @@ class StageRun:
         self.yardstick = Yardstick()
         self.rivals = 0
         self._sorted = True
+        self._waiting: set[int] = set()
+        # Became ready after they had been lost: the inputs may have been the reason.
+        self._lost_before: set[int] = set()
+        self._readers: Readers | None = None  # made when it is first asked for
         self._busy = self._done = self._retries = 0
         self._records_in = self._bytes_in = self._file_records = 0
 
@@ -218,6 +222,8 @@ class StageRun:
     def _add_tasks(self, groups: list[Group]) -> None:
         first = len(self.tasks)
         self.groups += groups
+        self._readers = None
+        self._waiting.update(range(first, first + len(groups)))
         self.tasks += [
             Task(ref=TaskRef(self.number, index), limits=self._limits, started=self.floor)
             for index in range(first, first + len(groups))
@@ -241,8 +247,14 @@ class StageRun:
             self._done += (new.state is TaskState.DONE) - (old.state is TaskState.DONE)
             if old.state is TaskState.READY:
                 self.queue.remove(index)
+            elif old.state is TaskState.WAITING:
+                self._waiting.discard(index)
             if new.state is TaskState.READY:
                 self.queue.add(index, self._home_of(index), self.avoid.pop(index, None))
+                if new.losses:
+                    self._lost_before.add(index)
+            elif new.state is TaskState.WAITING:
+                self._waiting.add(index)
         if isinstance(event, Started):
             if old.state is TaskState.RUNNING:
                 self.rivals += 1
@@ -262,23 +274,22 @@ class StageRun:
             renewed: The inputs were incomplete for a while.
         """
         self.open = True
-        for index, task in enumerate(self.tasks):
-            if task.state is TaskState.WAITING:
-                self.apply(index, Ready(renewed))
+        self.queue.open()
+        for index in sorted(self._waiting):
+            self.apply(index, Ready(renewed))
 
     def close_inputs(self) -> None:
-        """Let no more tasks start until the inputs are complete again."""
-        self.open = False
-        for index in self.queue.clear():
-            self.apply(index, Unready())
+        """Let no more tasks start until the inputs are complete again.
 
-    def unfinished_groups(self) -> list[Group]:
-        """Return the groups of the tasks that are not done."""
-        return [
-            group
-            for group, task in zip(self.groups, self.tasks, strict=True)
-            if task.state is not TaskState.DONE
-        ]
+        What is ready stays in the closed queue, so this takes no time for each task; but what was
+        lost before waits, so that its losses are forgotten when the inputs have been renewed.
+        """
+        self.open = False
+        self.queue.close()
+        for index in sorted(self._lost_before):
+            if self.tasks[index].state is TaskState.READY:
+                self.apply(index, Unready())
+        self._lost_before.clear()
 
     def reads(self, index: int) -> Reads:
         """Return what a task reads now."""
@@ -362,12 +373,14 @@ class StageRun:
         missing = sorted(before.missing)
         if not self.planned:
             return missing
-        readers = Readers(self.grouping, self.unfinished_groups())
+        if self._readers is None:
+            self._readers = Readers(self.grouping, self.groups)
         needed = []
         for index in missing:
             output = before._output(index)
             node = before.outputs.homes[output.service]  # set when it was counted in
-            if readers.read(index, node, label_table.labels_in(output.table)):
+            readers = self._readers.of(index, node, label_table.labels_in(output.table))
+            if any(self.tasks[reader].state is not TaskState.DONE for reader in readers):
                 needed.append(index)
         return needed
 

@@ -134,7 +134,7 @@ def _is_ours(function: Function) -> bool:
 
 def _is_users(function: Function) -> bool:
     file = function[0]
-    libraries = file == "~" or file.startswith(("<frozen ", *_LIBRARIES))
+    libraries = file == "~" or file.startswith(("<frozen ", "<string>", *_LIBRARIES))
     return not libraries and not _is_ours(function)
 
 

@@ -110,7 +110,12 @@ class JobProgram:
             self._stages[context.plan_stage].runner.run(context, None)
             return
         params = self._params.copy()
-        task = Task(context, params)
+        task = Task(
+            context,
+            params,
+            grouping=self._stages[context.plan_stage].stage.grouping,
+            jobobjs=(self._job, self._jobargs),
+        )
         with activated(task), chdir(self._home), self._measured(context):
             try:
                 self._worker.start(task, self._job, **self._jobargs)

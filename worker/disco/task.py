@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from disco.error import DiscoError
 from disco_engine.program import TaskContext
@@ -15,13 +15,24 @@ class Task:
     Attributes:
         context: What the engine offers to the task.
         params: The task's own copy of the job's parameter ``params``.
+        grouping: How the stage's tasks follow from those before: "split", "group_label", ….
+        jobobjs: The job and the arguments of its ``run``, which all tasks of the process share.
     """
 
     # Everything else is worked out when it is asked for: most tasks ask for nothing.
 
-    def __init__(self, context: TaskContext, params: object = None) -> None:
+    def __init__(
+        self,
+        context: TaskContext,
+        params: object = None,
+        *,
+        grouping: str = "",
+        jobobjs: tuple[Any, Any] = (None, None),
+    ) -> None:
         self.context = context
         self.params = params
+        self.grouping = grouping
+        self.jobobjs = jobobjs
 
     @property
     def jobname(self) -> str:
@@ -80,9 +91,35 @@ class Task:
         """An empty directory on local disk, removed when the attempt ends."""
         return str(self.context.scratch)
 
+    @property
+    def jobpath(self) -> str:
+        """The directory that tasks run in: files that travelled with the job are at ``lib/``."""
+        return str(Path.cwd())
+
+    def makedirs(self) -> None:
+        """Make ``taskpath``; nothing happens if it is there."""
+        Path(self.taskpath).mkdir(parents=True, exist_ok=True)
+
     def path(self, name: str) -> str:
         """Return where a temporary file called *name* can be, on local disk."""
         return str(Path(self.taskpath) / name)
+
+    def output_filename(self, label: int | None = None) -> str:
+        """Return the name of a temporary file for records with a label."""
+        return f"output-{0 if label is None else int(label)}"
+
+    def output_path(self, label: int | None = None) -> str:
+        """Return where that file can be."""
+        return self.path(self.output_filename(label))
+
+    def output(self, label: int | None = None) -> tuple[str, str, int | None]:
+        """Return what ``disco.worker.Output`` is made of: path, type and label."""
+        return self.output_path(label), "disco", label
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _NOT_HERE:
+            raise DiscoError(f"a task has no {name} here: {_NOT_HERE[name]}")
+        raise AttributeError(f"a task has no {name!r}")
 
     def get(self, key: str) -> bytes:
         """Return the out-of-band value that this task, or one that has finished, put under *key*.
@@ -126,6 +163,18 @@ class Task:
             ) from error
         except ValueError as error:
             raise DiscoError(str(error)) from error
+
+
+_NODE = "tasks reach no files but their own; what others are to read, emit as records"
+_NOT_HERE = {
+    "url": "files of a task go with it; emit what others are to read as records, or put() it",
+    "jobfile": "a job does not travel as one file; its code can be imported, files are at lib/",
+    "jobpack": "a job does not travel as a pack; jobobjs has the job and its arguments",
+    "disco_port": f"there is no server on each node; {_NODE}",
+    "put_port": f"there is no server on each node; {_NODE}",
+    "ddfs_data": f"tags and blobs are behind disco.ddfs.DDFS; {_NODE}",
+    "disco_data": f"there is no such directory on each node; {_NODE}",
+}
 
 
 class CurrentTask:

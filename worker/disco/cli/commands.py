@@ -15,6 +15,7 @@ from disco.cli.errors import reader_gone
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "On this machine": ("run", "job", "serve"),
     "On a server": ("submit", "ls", "status", "watch", "wait", "events", "logs", "results"),
+    "Beside its records": ("oob", "pstats"),
     "Jobs of a server": ("cancel", "retry", "delete"),
     "Around them": ("render", "config", "completion", "version"),
 }
@@ -57,5 +58,6 @@ class Commands(click.Group):
 _HOMES = {
     "ls": "listing",
     **dict.fromkeys(("cancel", "retry", "delete"), "acting"),
+    **dict.fromkeys(("oob", "pstats"), "values"),
 }
 """Modules that are not named like their command."""

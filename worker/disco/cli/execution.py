@@ -2,6 +2,7 @@
 
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
 
 _TICK_S = 1.0
+_PROFILE_LINES = 40
 
 
 class _WatchEnded:
@@ -95,6 +97,7 @@ class _Execution:
     def __init__(
         self, run: session.Run, showing: Showing, notes: tuple[str, ...], *, keep_logs: bool
     ) -> None:
+        self._showing = showing
         self._notes = notes
         self._keep_logs = keep_logs
         self._run = run
@@ -134,7 +137,10 @@ class _Execution:
             self._display.close()
             spec = self._run.spec
             output = spec.output if spec.HasField("output") else None
-            return self._ending.tell(progress, self._records(), output=output)
+            status = self._ending.tell(progress, self._records(), output=output)
+            if self._showing.profile:
+                self._print_profile()
+            return status
         except EngineError as error:
             self._display.close()
             if self._interrupts.received:
@@ -183,6 +189,15 @@ class _Execution:
         threading.Thread(
             target=self._engine.cancel, args=(f"{number.name} received",), daemon=True
         ).start()
+
+    def _print_profile(self) -> None:
+        """Print where the functions spent their time, to standard error."""
+        from disco import profiling
+
+        found = self._engine.values(prefix=profiling.PREFIX)
+        if found:
+            stats = profiling.merged((value.value for value in found), sys.stderr)
+            stats.print_stats(_PROFILE_LINES)
 
     def _records(self) -> Iterator[tuple[Any, Any]]:
         """Yield the job's results, from the partition services."""

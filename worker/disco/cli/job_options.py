@@ -45,6 +45,9 @@ _JOB = (
         "--task-timeout", type=DURATION, help="Time of one attempt, such as 10m.  [no limit]"
     ),
     click.option("--deadline", type=DURATION, help="Time of the whole job.  [no limit]"),
+    click.option(
+        "--profile", is_flag=True, help="Measure where the job's functions spend their time."
+    ),
     click.option("--max-attempts", type=COUNT, help="Attempts of a task that may fail.  [4]"),
     click.option(
         "--file", "required_files", metavar="PATH", multiple=True,

@@ -61,12 +61,14 @@ class Showing:
         top: Print this many results with the largest values instead.
         quiet: Results and errors only.
         as_json: One JSON object per line, for programs.
+        profile: Print where its functions spent their time.
     """
 
     head: int | None = 20
     top: int | None = None
     quiet: bool = False
     as_json: bool = False
+    profile: bool = False
 
 
 # Flag to field of disco.v1.Settings.
@@ -78,7 +80,7 @@ _SETTINGS = {
     "deadline": "deadline_s",
     "max_attempts": "max_attempts",
 }
-_JOBARGS = ("partitions", "output", "format")
+_JOBARGS = ("partitions", "output", "format", "profile")
 
 
 def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> JobRequest:

@@ -59,6 +59,8 @@ def run(
     from disco.cli.execution import execute
     from disco.cli.request import Showing, request_from
 
-    showing = Showing(head=head, top=top, quiet=quiet, as_json=as_json)
+    showing = Showing(
+        head=head, top=top, quiet=quiet, as_json=as_json, profile=bool(flags.get("profile"))
+    )
     with wrong_use():
         return execute(request_from(job, inputs, given(flags)), showing, keep_logs=keep_logs)

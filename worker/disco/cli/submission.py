@@ -169,6 +169,7 @@ def _of_manifest(
         request = JobRequest(
             job=JobReference(module=module, attribute=attribute, directory=directory),
             name=name,
+            jobargs={"profile": True} if flags.get("profile") else {},
             required_files=flags.get("required_files", ()),
             required_modules=flags.get("required_modules", ()),
         )
@@ -194,6 +195,10 @@ def _own_paths(
 
 
 def _refuse_files(manifest: Manifest, flags: Mapping[str, Any]) -> None:
+    if flags.get("profile"):
+        raise WrongUseError(
+            f"--profile: {manifest.path} has no field that says so: write profile = True in the job"
+        )
     for name, flag in (("required_files", "--file"), ("required_modules", "--module")):
         if flags.get(name):
             where = "spec.code says where" if manifest.job.spec.code else "the image has it"

@@ -76,8 +76,7 @@ class TaskHooks:
         from disco.worker.inputs import Output
 
         if label not in self.outputs:
-            place = task.path(f"output-{0 if label is None else int(label)}")
-            self.outputs[label] = Output((place, "disco", label), **options)
+            self.outputs[label] = Output(task.output(label), **options)
         found = self.outputs[label]
         assert isinstance(found, Output)
         return found

@@ -1,36 +1,38 @@
 """What runs jobs, as an author's process sees it, and reading results."""
 
 import json
-import pstats
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import metadata
-from typing import Any, TextIO
+from pstats import Stats
+from typing import TYPE_CHECKING, Any, TextIO
 
 from disco import messages, profiling
-from disco.error import DiscoError, JobError
+from disco.administration import Administration
+from disco.error import CommError, DiscoError, JobError
 from disco.job import Job
 from disco.masters import master_of
 from disco.results import records
 from disco.settings import DiscoSettings
 from disco.submission import input_urls
+from disco.version import client_version
 from disco.worker.classic import func
 from disco.worker.streams import StreamFunction
 from disco_engine.core.values import key_problem
 
-__all__ = ["Disco", "client_version", "result_iterator"]
+if TYPE_CHECKING:
+    from disco.ddfs import DDFS
+
+__all__ = ["Continue", "Disco", "Stats", "client_version", "result_iterator"]
+
+_LOOK_AGAIN_S = 0.05
 
 
-def client_version() -> str:
-    """Return the version of this library, or "source" if it is not installed."""
-    try:
-        return metadata.version("disco-k8s")
-    except metadata.PackageNotFoundError:
-        return "source"
+class Continue(Exception):
+    """A job has not ended yet: ask again. Raised by ``Disco.check_results`` only."""
 
 
-class Disco:
+class Disco(Administration):
     """What runs jobs: processes on this machine, started per job, or a server.
 
     Args:
@@ -72,41 +74,69 @@ class Disco:
 
     def wait(
         self,
-        jobname: str,
+        jobname: str | Job,
         poll_interval: float = 2,
         timeout: float | None = None,
         clean: bool = False,
         show: str | bool | None = None,
     ) -> list[str]:
         """Wait for a job's end and return its result URLs; see ``Job.wait``."""
+        name = _name_of(jobname)
         how = self.settings["DISCO_EVENTS"] if show is None else show
         if not how:
-            return self._master.wait(jobname, timeout)
-        with messages.shown(self._master.follow(jobname), how):
-            return self._master.wait(jobname, timeout)
+            return self._master.wait(name, timeout)
+        with messages.shown(self._master.follow(name), how):
+            return self._master.wait(name, timeout)
+
+    def check_results(
+        self, jobname: str | Job, start_time: float, timeout: float | None, poll_interval: float
+    ) -> list[str]:
+        """Return the result URLs of a job that has ended; look once.
+
+        Args:
+            jobname: Which job.
+            start_time: When the waiting began, in seconds since 1970.
+            timeout: Seconds that it may take; None: any.
+            poll_interval: Seconds to wait for the end.
+
+        Raises:
+            Continue: It has not ended, or the server cannot be reached now.
+            JobError: "Status dead", or "Timeout".
+        """
+        try:
+            status, urls = self.results(jobname, timeout=poll_interval * 1000)
+        except CommError:
+            status, urls = "active", []
+        if status == "ready":
+            found: list[str] = urls
+            return found
+        if status != "active":
+            raise JobError(jobname, f"Status {status}")
+        if timeout is not None and time.time() - start_time >= timeout:
+            raise JobError(jobname, "Timeout")
+        raise Continue
 
     def results(self, jobspec: Any, timeout: float = 2000) -> Any:
         """Return how jobs stand, and their results.
 
         Args:
-            jobspec: A job, or its name, or a list of either.
+            jobspec: A job, or its name, or a list of either, or of what this has returned.
             timeout: Milliseconds to wait for one of them to end.
 
         Returns:
             For one job (status, URLs), the status being "unknown job", "dead", "active" or
             "ready"; for a list (inactive, active), each a list of (name, (status, URLs)).
         """
-        if isinstance(jobspec, str | Job):
-            return self._master.status(_name_of(jobspec))
-        names = [_name_of(job) for job in jobspec]
+        alone = isinstance(jobspec, str | Job)
+        names = [_name_of(job) for job in ([jobspec] if alone else jobspec)]
         deadline = time.monotonic() + timeout / 1000
         while True:
             found = [(name, self._master.status(name)) for name in names]
-            inactive = [entry for entry in found if entry[1][0] != "active"]
             active = [entry for entry in found if entry[1][0] == "active"]
+            inactive = [entry for entry in found if entry[1][0] != "active"]
             if inactive or not active or time.monotonic() >= deadline:
-                return inactive, active
-            time.sleep(0.05)
+                return found[0][1] if alone else (inactive, active)
+            time.sleep(_LOOK_AGAIN_S)
 
     def kill(self, jobname: str | Job) -> None:
         """Stop a job."""
@@ -130,9 +160,9 @@ class Disco:
         """Return what there is to know about a job.
 
         Returns:
-            ``timestamp`` of its start, ``active`` (its status), ``pipeline`` (a row per stage:
-            name, pending, waiting, running and done tasks, failed attempts), ``results``,
-            ``inputs``, ``worker``, ``hosts``, ``owner``.
+            ``timestamp`` of its start, ``active`` (its status; "initializing" until its stages are
+            known), ``pipeline`` (a row per stage: name, pending, waiting, running and done tasks,
+            failed attempts), ``results``, ``inputs``, ``worker``, ``hosts``, ``owner``.
         """
         return self._master.info(_name_of(jobname))
 
@@ -177,7 +207,7 @@ class Disco:
 
     def profile_stats(
         self, jobname: str | Job, mode: str = "", stream: TextIO = sys.stdout
-    ) -> pstats.Stats:
+    ) -> Stats:
         """Return where the functions of a job spent their time that was run with ``profile=True``.
 
         Args:
@@ -204,7 +234,7 @@ class Disco:
 
     def result_iterator(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Return the records of results; see the function of this name."""
-        return result_iterator(*args, **kwargs)
+        return result_iterator(*args, **{"ddfs": self.ddfs, **kwargs})
 
 
 def result_iterator(
@@ -213,7 +243,7 @@ def result_iterator(
     input_stream: Sequence[StreamFunction] = (func.map_input_stream,),
     notifier: Callable[[str], None] = func.notifier,
     params: Any = None,
-    ddfs: str | None = None,
+    ddfs: "str | DDFS | None" = None,
     trust: bool = False,
 ) -> Iterator[Any]:
     """Yield the records of a job's results, part by part, in order.
@@ -226,7 +256,7 @@ def result_iterator(
         input_stream: The input streams before it.
         notifier: Called with each URL before it is read.
         params: For stream functions that take them.
-        ddfs: Not needed.
+        ddfs: Where tags are: a ``DDFS``, or its roots; None: as the setting ``DISCO_DDFS`` says.
         trust: Read pickles of jobs on servers that this user has not submitted from here: whoever
             wrote them can run any code here.
 
@@ -240,8 +270,21 @@ def result_iterator(
     inputs = input_urls([urls] if isinstance(urls, str) else urls)
     chain = (*input_stream, *([reader] if reader is not None else []))
     by_name = reader is func.chain_reader and tuple(input_stream) == (func.map_input_stream,)
-    return records(inputs, chain, params, by_name=by_name, notifier=notifier, trust=trust)
+    return records(
+        inputs, chain, params, by_name=by_name, notifier=notifier, trust=trust, ddfs=_ddfs_of(ddfs)
+    )
 
 
-def _name_of(job: str | Job) -> str:
-    return job if isinstance(job, str) else job.name
+def _ddfs_of(ddfs: "str | DDFS | None") -> "DDFS | None":
+    if not isinstance(ddfs, str):
+        return ddfs
+    from disco.ddfs import DDFS
+
+    return DDFS(ddfs)
+
+
+def _name_of(job: Any) -> str:
+    """Return the name of a job, or of an entry of ``Disco.results``."""
+    if isinstance(job, str):
+        return job
+    return str(job[0] if isinstance(job, tuple | list) else job.name)

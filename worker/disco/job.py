@@ -153,7 +153,7 @@ class Job:
         Args:
             poll_interval: Not needed: the end is noticed at once.
             timeout: Seconds to wait; None: for ever.
-            clean: Not needed.
+            clean: Not needed, as ``clean``.
             show: Print events to standard error while waiting: "json" as JSON, True or any other
                 text as lines. None: the setting ``DISCO_EVENTS``.
 
@@ -167,10 +167,22 @@ class Job:
         """
         return self.disco.wait(self.name, poll_interval, timeout, clean, show)
 
-    def results(self) -> tuple[str, list[str]]:
-        """Return (status, result URLs); the status is as for ``Disco.results``."""
-        status: tuple[str, list[str]] = self.disco.results(self.name)
+    def results(self, timeout: float = 2000) -> tuple[str, list[str]]:
+        """Return (status, result URLs); see ``Disco.results``.
+
+        Args:
+            timeout: Milliseconds to wait for the job's end.
+        """
+        status: tuple[str, list[str]] = self.disco.results(self.name, timeout)
         return status
+
+    def stageresults(self, stagename: str) -> list[list[str]]:
+        """Return what a finished stage of the job has written; see ``Disco.stageresults``."""
+        return self.disco.stageresults(self.name, stagename)
+
+    def jobpack(self) -> PackedJobPack:
+        """Return the pack of the job; see ``Disco.jobpack``."""
+        return self.disco.jobpack(self.name)
 
     def kill(self) -> None:
         """Stop the job; what it has done is lost."""
@@ -277,7 +289,7 @@ class JobChain(dict[Job, Any]):
 
     @staticmethod
     def _ended(job: Job) -> bool:
-        status, _ = job.results()
+        status, _ = job.results(timeout=0)
         if status == "dead":
             job.wait()  # raises, and says why
             raise JobError(job, "the job is dead")

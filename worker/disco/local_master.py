@@ -1,18 +1,22 @@
 """Runs the jobs of this Python process on its own machine: an engine for each."""
 
-import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from disco import session
 from disco.error import DiscoError
+from disco.jobpack import JOBPACK_VERSION2, JobPack
 from disco.submission import job_spec, unique_name
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2
+from disco.version import client_version
 from disco_engine.core.parts import PREFIX, Part, ServedPart, part_of
 from disco_engine.local.chained import by_label
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
+from disco_engine.local.machine import cores
 from disco_engine.local.session import session_token
 from disco_engine.result_errors import ResultError
 
@@ -28,7 +32,7 @@ class LocalMaster:
         spec = job_spec(job, jobargs, name=unique_name(prefix))
         _read_results(spec)
         worker = job.worker_for(jobargs)
-        workers = _count(worker.getitem("workers", job, jobargs), "workers", _cores())
+        workers = _count(worker.getitem("workers", job, jobargs), "workers", cores())
         slots = _count(worker.getitem("slots", job, jobargs), "slots", 1)
         try:
             engine = LocalEngine(spec, workers=workers, slots=slots).start()
@@ -89,13 +93,53 @@ class LocalMaster:
         status = run.status()
         return {
             "timestamp": time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(run.started_s)),
-            "active": status,
+            "active": session.told_status(status, run.engine.progress),
             "pipeline": session.counts_of(run.engine.progress),
             "results": run.urls() if status == "ready" else [],
             "inputs": [list(item.urls) for item in run.spec.inputs],
             "worker": run.spec.code.loader,
             "hosts": ["localhost"],
             "owner": run.owner,
+        }
+
+    def stage_urls(self, name: str, stage: str) -> list[str]:
+        """Return where the records are that a finished stage has written."""
+        return session.get(name).stage_urls(stage)
+
+    def pack(self, name: str) -> JobPack:
+        """Return all there is of a job."""
+        run = session.get(name)
+        told = {
+            "prefix": name.partition("@")[0],
+            "owner": run.owner,
+            "worker": run.spec.code.loader,
+            "pipeline": [row[0] for row in session.counts_of(run.engine.progress)],
+            "inputs": [[0, 0, list(item.urls)] for item in run.spec.inputs],
+        }
+        code = run.spec.code
+        return JobPack(JOBPACK_VERSION2, told, {}, code.modules_zip, code.payload)
+
+    def version(self) -> str:
+        """Return the version of this library."""
+        return client_version()
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Return what there is to know of this machine."""
+        runs = session.all_runs()
+        rows = [row for run in runs for row in session.counts_of(run.engine.progress)]
+        disk = shutil.disk_usage(tempfile.gettempdir())
+        return {
+            "localhost": {
+                "max_workers": cores(),
+                "tasks": [run.name for run in runs if run.status() == "active"],
+                "connected": True,
+                "blacklisted": False,
+                "job_ok": sum(row[4] for row in rows),
+                "data_error": 0,
+                "error": sum(row[5] for row in rows),
+                "diskfree": disk.free // 1024,
+                "diskused": disk.used // 1024,
+            }
         }
 
 
@@ -148,10 +192,6 @@ def _part_of(urls: tuple[str, ...]) -> Part | None:
         if urls[0].startswith(PREFIX):
             raise DiscoError(f"input {error}") from error
         return None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(value: Any, name: str, default: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from disco.error import DiscoError
+from disco.jobpack import JobPack
 from disco.v1 import coordinator_pb2
 
 if TYPE_CHECKING:
@@ -86,6 +87,34 @@ class Master(Protocol):
 
         Raises:
             DiscoError: There is no such job.
+        """
+        ...
+
+    def stage_urls(self, name: str, stage: str) -> list[str]:
+        """Return where the records are that a finished stage has written.
+
+        Raises:
+            DiscoError: There is no such job or stage, or they are not there (any more).
+        """
+        ...
+
+    def pack(self, name: str) -> JobPack:
+        """Return all there is of a job.
+
+        Raises:
+            DiscoError: There is no such job, or its code is not to be had.
+        """
+        ...
+
+    def version(self) -> str:
+        """Return the version of what runs jobs."""
+        ...
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Return what ``Disco.nodeinfo`` does.
+
+        Raises:
+            DiscoError: Nobody tells.
         """
         ...
 

@@ -15,7 +15,8 @@ from disco.client.errors import ClientError, NotFoundError, NotPossibleError
 from disco.client.outputs import Output
 from disco.client.submitting import fitted, submission_of
 from disco.client.sync import Client
-from disco.error import DataError, DiscoError, JobError
+from disco.error import DataError, DiscoError, JobError, UnsupportedError
+from disco.jobpack import JobPack
 from disco.v1 import coordinator_pb2, jobs_pb2
 from disco.worker.saving import results_tag
 from disco_engine.core.parts import ServedPart
@@ -133,7 +134,7 @@ class RemoteMaster:
         spec = MessageToDict(job.spec)
         return {
             "timestamp": time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(_time_s(job))),
-            "active": status,
+            "active": session.told_status(status, job),
             "pipeline": session.counts_of(job),
             "results": self._urls(job) if status == "ready" else [],
             "inputs": [
@@ -143,6 +144,36 @@ class RemoteMaster:
             "hosts": [],
             "owner": job.submitted_by,
         }
+
+    def stage_urls(self, name: str, stage: str) -> list[str]:
+        """Return where the records are that a finished stage has written: the last one only."""
+        job = self.client.get(name)
+        if _status(job) == "ready" and job.stages and job.stages[-1].name == stage:
+            return self._urls(job)
+        raise UnsupportedError(
+            f"stage {stage!r} of {name}: a server tells only where the records of a job that"
+            " succeeded are, which its last stage has written; let an own job write what is"
+            " needed, or run it on this machine (Disco('local')), where all stages can be read"
+        )
+
+    def pack(self, name: str) -> JobPack:
+        """Refuse: servers do not hand out code."""
+        self.client.get(name)  # which says if there is no such job
+        raise UnsupportedError(
+            f"jobpack of {name}: a server does not give back the code of a job; jobinfo tells the"
+            " rest of it, and disco status NAME -o yaml its spec"
+        )
+
+    def version(self) -> str:
+        """Return the server's version."""
+        return self.client.about().version
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Refuse: servers do not tell of machines."""
+        raise UnsupportedError(
+            "a server does not tell which machines it has: jobinfo and disco ls tell how many"
+            " workers jobs have, and on a cluster kubectl get nodes what there is"
+        )
 
     def records(
         self, namespace: str, name: str, uid: str, first: int, count: int, *, trust: bool

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from disco import session
 from disco.ddfs_inputs import expanded
@@ -21,6 +21,9 @@ from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.readers import pairs_of
 from disco_engine.results import ResultError, read_label, read_parts
 
+if TYPE_CHECKING:
+    from disco.ddfs import DDFS
+
 _WHOLE = 1 << 62  # larger than any file: nothing is split here
 
 
@@ -32,6 +35,7 @@ def records(
     by_name: bool,
     notifier: Callable[[str], None],
     trust: bool = False,
+    ddfs: "DDFS | None" = None,
 ) -> Iterator[Any]:
     """Yield the records of results and files, in order.
 
@@ -43,11 +47,14 @@ def records(
         by_name: Read files that look like parts of an output as what they look like.
         notifier: Called with each URL before it is read.
         trust: Read pickles of jobs on servers that somebody else has submitted.
+        ddfs: Where tags are; None: where the settings say.
 
     Raises:
         DataError: Something cannot be read, or is not there any more.
     """
-    for is_result, some in groupby(expanded(inputs), lambda urls: scheme_of(urls[0]) == DISCO):
+    for is_result, some in groupby(
+        expanded(inputs, ddfs), lambda urls: scheme_of(urls[0]) == DISCO
+    ):
         if is_result:
             yield from _results([urls[0] for urls in some], chain, params, notifier, trust=trust)
             continue

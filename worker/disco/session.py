@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from disco.error import DiscoError, JobError
@@ -17,7 +18,10 @@ from disco_engine.core.parts import StoredPart
 from disco_engine.local.chained import jobs_read
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.errors import EngineError
+from disco_engine.local.session import session_token
 from disco_engine.outputs.reading import part_urls
+from disco_engine.result_errors import ResultError
+from disco_engine.result_labels import is_by_label, labels_of
 
 _ENDED_WELL = coordinator_pb2.JOB_PHASE_SUCCEEDED
 _ENDED_BADLY = (coordinator_pb2.JOB_PHASE_FAILED, coordinator_pb2.JOB_PHASE_CANCELLED)
@@ -88,6 +92,42 @@ class Run:
             for part in self.engine.results()
             if part.totals.records
         ]
+
+    def stage_urls(self, name: str) -> list[str]:
+        """Return the URLs of what a finished stage has written, in the order of tasks or labels.
+
+        Raises:
+            DiscoError: There is no such stage, it has not finished, or its records are gone.
+        """
+        rows = [] if self.engine.progress is None else self.engine.progress.stages
+        names = [row.name for row in rows]
+        if name not in names:
+            there = ", ".join(names) or "none yet"
+            raise DiscoError(f"{self.name} has no stage {name!r}; there are {there}")
+        number = names.index(name) + 1
+        row = rows[number - 1]
+        if row.tasks_done < row.tasks_total or row.started_s == 0:
+            raise DiscoError(f"stage {name!r} of {self.name} has not finished")
+        if self.status() == "dead" or (self.spec.output.url and self.status() == "ready"):
+            raise DiscoError(
+                f"what stage {name!r} of {self.name} has written is gone with the job's processes,"
+                " which stay only for the results of a job that succeeded"
+            )
+        try:
+            found = [item for at in self.engine.services() for item in self._left(at, number)]
+        except ResultError as error:
+            raise DiscoError(f"stage {name!r} of {self.name} cannot be read: {error}") from error
+        return [str(part) for _, part in sorted(found, key=lambda item: item[0])]
+
+    def _left(self, address: str, stage: int) -> list[tuple[int, StoredPart]]:
+        """Return what a stage has left in one service, each by its task or label."""
+        where = (address, session_token(), self.spec.uid, stage)
+        labels = labels_of(*where)
+        part = partial(StoredPart, address=address, uid=self.spec.uid, stage=stage)
+        if is_by_label(*where):
+            every = sorted(set().union(*labels.values()))
+            return [(label, part(task=None, label=label)) for label in every]
+        return [(task, part(task=task)) for task, found in labels.items() if found]
 
     @property
     def reads(self) -> frozenset[str]:
@@ -181,6 +221,12 @@ def all_runs() -> list[Run]:
 def is_saved_to_ddfs(progress: coordinator_pb2.JobProgress | jobs_pb2.Job | None) -> bool:
     """Return whether a job's last stage was the one that tags its results in DDFS."""
     return bool(progress and progress.stages and progress.stages[-1].name == TAG_STAGE)
+
+
+def told_status(status: str, progress: coordinator_pb2.JobProgress | jobs_pb2.Job | None) -> str:
+    """Return what ``jobinfo`` calls a job's status: it has one more while there are no stages."""
+    known = progress is not None and progress.stages
+    return status if known or status != "active" else "initializing"
 
 
 def counts_of(progress: coordinator_pb2.JobProgress | jobs_pb2.Job | None) -> list[list[Any]]:

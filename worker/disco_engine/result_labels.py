@@ -1,8 +1,10 @@
-"""Asks a partition service which labels a job's result has, and reads none of it."""
+"""Asks a partition service what a job's stages have left there, and reads none of it."""
+
+from collections.abc import Iterator
 
 import grpc
 
-from disco.v1 import partition_pb2, partition_pb2_grpc
+from disco.v1 import job_pb2, partition_pb2, partition_pb2_grpc
 from disco_engine.core.model import Label
 from disco_engine.result_errors import ResultUnreachableError, raise_if_final
 from disco_engine.rpc import credentials_of, sync_channel
@@ -25,26 +27,40 @@ def labels_of(address: str, token: str, job_uid: str, stage: int) -> dict[int, l
         ResultDeniedError: It does not accept the token.
     """
     request = partition_pb2.AttachRequest(job_uid=job_uid, tell_sealed=True, only_stage=stage)
-    found: dict[int, list[Label]] = {}
+    return {
+        sealed.attempt.task: sorted(item.label for item in sealed.labels if item.totals.records)
+        for reply in _attached(address, token, request)
+        for sealed in reply.sealed
+    }
+
+
+def is_by_label(address: str, token: str, job_uid: str, stage: int) -> bool:
+    """Return whether what a stage left is read by label, or else by task.
+
+    Arguments and errors are those of ``labels_of``.
+    """
+    replies = _attached(address, token, partition_pb2.AttachRequest(job_uid=job_uid))
+    plan = job_pb2.Plan.FromString(next(replies).state.plan)
+    following = plan.stages[stage : stage + 1]  # stage 0 is the plan's own
+    return any(stage.grouping != job_pb2.GROUPING_SPLIT for stage in following)
+
+
+def _attached(
+    address: str, token: str, request: partition_pb2.AttachRequest
+) -> Iterator[partition_pb2.AttachReply]:
     with sync_channel(address) as channel:
-        stub = partition_pb2_grpc.PartitionStub(channel)
-        call = stub.Attach(
-            request,
-            metadata=credentials_of(token),
-            timeout=_PATIENCE_S,
-            wait_for_ready=True,
+        call = partition_pb2_grpc.PartitionStub(channel).Attach(
+            request, metadata=credentials_of(token), timeout=_PATIENCE_S, wait_for_ready=True
         )
         try:
-            for reply in call:
-                for sealed in reply.sealed:
-                    labels = sorted(item.label for item in sealed.labels if item.totals.records)
-                    found[sealed.attempt.task] = labels
+            yield from call
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise ResultUnreachableError(
-                    f"the partition service at {address} did not answer for"
-                    f" {_PATIENCE_S:g} s; see that it runs, and read again"
+                    f"the partition service at {address} did not answer for {_PATIENCE_S:g} s; see"
+                    " that it runs, and read again"
                 ) from error
             raise_if_final(error, address, 0.0)
             raise
-    return found
+        finally:
+            call.cancel()

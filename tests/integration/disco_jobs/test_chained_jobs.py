@@ -116,6 +116,20 @@ def test_a_map_over_a_result_with_partitions_gets_a_task_per_part_and_label(labe
     job.purge()
 
 
+def test_what_each_finished_stage_has_written_can_be_read(labelled: Job) -> None:
+    assert labelled.stageresults("map") == [[url] for url in labelled.wait()]
+    job = Labelled().run(input=["raw://a"], reduce=lambda pairs, params: list(pairs)[:1])
+    job.wait()
+    mapped = job.stageresults("map")
+    assert [url.rpartition("?")[2] for (url,) in mapped] == ["label=0", "label=1", "label=2"]
+    assert sorted(result_iterator(mapped)) == [(number, "a") for number in range(12)]
+    again = Same().run(input=mapped)
+    assert len(list(result_iterator(again.wait()))) == 12
+    assert len(list(result_iterator(job.stageresults("reduce")))) == 3
+    again.purge()
+    job.purge()
+
+
 def test_a_result_that_is_gone_is_refused_before_anything_starts() -> None:
     job = Emit().run(input=["raw://1"], params=[(1, 2)])
     urls = job.wait()

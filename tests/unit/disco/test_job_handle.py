@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import pytest
 
 from disco import Disco, Job, result_iterator, session
-from disco.core import client_version
+from disco.core import Continue, client_version
+from disco.ddfs import DDFS
 from disco.error import DataError, DiscoError, JobError
 from disco.job import JobChain
 from disco.settings import DiscoSettings
@@ -69,6 +72,9 @@ class FakeEngine:
 
     def results(self) -> list[coordinator_pb2.ResultPart]:
         return [] if self.progress is None else list(self.progress.results)
+
+    def services(self) -> list[str]:
+        return ["127.0.0.1:9"]
 
     def cancel(self, reason: str) -> None:
         self.cancelled = reason
@@ -314,6 +320,90 @@ def test_results_of_several_jobs_are_told_apart(engines: list[FakeEngine]) -> No
         ("none@0:0:0", "unknown job"),
     ]
     assert running == [(active.name, ("active", []))]
+
+
+def test_results_wait_as_long_as_they_are_told_to(engines: list[FakeEngine]) -> None:
+    job = started(input=["raw://endless"])
+    assert job.results(timeout=0) == ("active", [])
+    threading.Timer(0.2, lambda: engines[0].end(SUCCEEDED)).start()
+    status, urls = job.results(timeout=60_000)
+    assert (status, len(urls)) == ("ready", 2)
+    ((name, told),) = Disco().results([(job.name, None)])[0]  # an entry of an earlier answer
+    assert (name, told) == (job.name, ("ready", urls))
+
+
+def test_one_look_at_the_results_returns_raises_or_says_to_continue(
+    engines: list[FakeEngine],
+) -> None:
+    job, now = started(input=["raw://endless"]), time.time()
+    with pytest.raises(Continue):
+        Disco().check_results(job.name, now, None, 0)
+    with pytest.raises(JobError, match="Timeout"):
+        Disco().check_results(job.name, now - 10, 5, 0)
+    engines[0].end(FAILED)
+    with pytest.raises(JobError, match="Status dead"):
+        Disco().check_results(job, now, None, 0)
+    engines[0].end(SUCCEEDED)
+    assert len(Disco().check_results(job, now, None, 0)) == 2
+    with pytest.raises(JobError, match="Status unknown job"):
+        Disco().check_results("none@0:0:0", now, None, 0)
+
+
+def test_a_job_is_initializing_until_its_stages_are_known(engines: list[FakeEngine]) -> None:
+    job = started(input=["raw://endless"])
+    assert job.jobinfo()["active"] == "initializing"
+    assert job.results(timeout=0)[0] == "active"
+    with pytest.raises(DiscoError, match="has no stage 'map'; there are none yet"):
+        job.stageresults("map")
+    stage = coordinator_pb2.StageProgress(name="map", tasks_total=2, tasks_done=1, started_s=1)
+    engines[0].progress = coordinator_pb2.JobProgress(stages=[stage])
+    with pytest.raises(DiscoError, match=r"stage 'map' of Words@.* has not finished"):
+        job.stageresults("map")
+    stage.tasks_done = 2
+    engines[0].end(FAILED, stages=[stage])
+    with pytest.raises(DiscoError, match="is gone with the job's processes"):
+        job.stageresults("map")
+
+
+def test_the_machine_is_a_node(engines: list[FakeEngine]) -> None:
+    disco = Disco()
+    job = started(input=["raw://endless"])
+    (info,) = disco.nodeinfo().values()
+    assert (info["tasks"], info["connected"], info["blacklisted"]) == ([job.name], True, False)
+    assert disco.config == disco.get_config() == [["localhost", str(info["max_workers"])]]
+    assert info["diskfree"] > 0
+    assert disco.master_version() == client_version()
+    assert isinstance(disco.ddfs, DDFS)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda disco: disco.request("/disco/ctrl/joblist"), r"use joblist\(\)"),
+        (lambda disco: disco.request("/ddfs/tags"), r"use the methods of \.ddfs"),
+        (lambda disco: disco.request("/proxy/x"), "or the Jobs service of a server"),
+        (lambda disco: disco.set_config([["n1", "4"]]), r"a job says how many .* \(workers=4\)"),
+        (lambda disco: setattr(disco, "config", []), "there is no table of nodes"),
+        (lambda disco: disco.blacklist("n1"), "n1 cannot be blacklisted here: .* kubectl cordon"),
+        (lambda disco: disco.whitelist("n1"), "n1 cannot be whitelisted here"),
+        (lambda disco: disco.submit(b"none"), "Failed to submit jobpack: invalid header"),
+    ],
+)
+def test_what_there_is_none_of_is_refused_with_what_does_it(call: Any, message: str) -> None:
+    with pytest.raises(DiscoError, match=message):
+        call(Disco())
+
+
+def test_a_job_s_pack_tells_what_it_is_and_cannot_be_run_again(
+    engines: list[FakeEngine],
+) -> None:
+    job = started(owner="me@here")
+    pack = job.jobpack()
+    assert (pack.jobdict["prefix"], pack.jobdict["owner"]) == ("Words", "me@here")
+    assert pack.jobdict["inputs"] == [[0, 0, ["raw://x"]]]
+    assert pack.jobdata == engines[0].spec.code.payload
+    with pytest.raises(DiscoError, match=r"a job in Python is started by its run\(\)"):
+        Disco().submit(pack.dumps())
 
 
 def test_kill_stops_a_job(engines: list[FakeEngine]) -> None:

@@ -224,6 +224,10 @@ class LocalEngine:
         """
         return [] if self._board.progress is None else list(self._board.progress.results)
 
+    def services(self) -> list[str]:
+        """Return host:port of the partition services; they have results until ``close``."""
+        return [port.address for port in self._ports[1:]]
+
     def values(
         self, key: str = "", prefix: str = "", *, keys_only: bool = False
     ) -> list[common_pb2.NamedValue]:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from disco_engine.core.job import JobMachine
-from disco_engine.core.task import TaskState
+from disco_engine.core.task import SETTLING, TaskState
 
 
 def check_tasks(machine: JobMachine) -> None:
@@ -23,7 +23,7 @@ def check_tasks(machine: JobMachine) -> None:
         counts = stage.counts()
         states = Counter(task.state for task in stage.tasks)
         assert counts.done == states[TaskState.DONE]
-        assert counts.running == states[TaskState.RUNNING] + states[TaskState.SEALING]
+        assert counts.running == sum(states[state] for state in (TaskState.RUNNING, *SETTLING))
         assert counts.waiting >= 0
         if over:
             continue

@@ -92,7 +92,7 @@ def _reopen_nothing(stages: Sequence[StageRun], reason: str) -> losses.Decided:
 
 
 def _adopt_any_group(self: JobRun, stage: StageRun, item: Found) -> bool:
-    return item.output.id not in self._dropped
+    return not self.was_dropped(item.output.id, item.output.service)
 
 
 def _end_at_once(self: JobRun, last: StageRun) -> None:
@@ -100,7 +100,7 @@ def _end_at_once(self: JobRun, last: StageRun) -> None:
 
 
 def _drop_nothing(self: JobRun, attempt: AttemptId, service: Any) -> None:
-    self._dropped.add(attempt)
+    self._dropped.add((attempt, service))
 
 
 def _pause_for_ever(self: JobRun, stage: StageRun, index: int, after_s: float) -> None:

@@ -71,6 +71,7 @@ class Simulation:
             exclude_after_failures=random.choice((0, 2, 3)),
             speculation_multiplier=random.choice((0.0, 1.1, 1.5)),
             speculation_quantile=random.choice((0.1, 0.5)),
+            copies=random.choice((1, 2)) if len(self.services) > 1 else 1,
         )
         self.output = str(directory / "output") if self.job.has_output else ""
         self.succeeded = self.calm = self.done = False
@@ -317,5 +318,6 @@ def _described(simulation: Simulation) -> str:
     return (
         f"seed {simulation.seed}: {len(job.texts)} texts through {stages};"
         f" {len(simulation.services)} partition services, {len(simulation.workers)} workers,"
+        f" {simulation.settings.copies} of each output,"
         f" output {'in files' if job.has_output else 'in the services'}"
     )

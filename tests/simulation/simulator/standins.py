@@ -14,7 +14,7 @@ from disco_engine.coordinator.workers import Workers
 from disco_engine.outputs import committing, files
 from disco_engine.outputs.directories import Directory, _Local
 from disco_engine.partition import journal, stage, store
-from disco_engine.worker import connections, parent, slots
+from disco_engine.worker import connections, fetch, parent, slots
 from simulator.calls import Channel
 from simulator.disk import NoLocks, NowhereTrees, SimulatedFile
 from simulator.servers import Server
@@ -124,6 +124,7 @@ def in_simulation(simulation: "Simulation") -> Iterator[None]:
         (journal, "AppendFile", SimulatedFile),
         (journal, "fcntl", NoLocks),
         (store, "os", SimpleNamespace(urandom=ids.randbytes)),
+        (fetch, "is_guarded", lambda address: True),  # nobody listens in
         (slots, "SlotProcess", SlotStarter(simulation)),
         (slots, "shutil", NowhereTrees),
         (parent, "shutil", NowhereTrees),

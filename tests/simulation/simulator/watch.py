@@ -1,12 +1,15 @@
 """Looks at everything after every event, and says what must never be."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from disco_engine.coordinator.errors import CoordinatorError
 from disco_engine.coordinator.link import LinkState
 from disco_engine.core.events import (
     Action,
     Announce,
+    Assign,
+    Discard,
     Drop,
     Event,
     FinishJob,
@@ -14,10 +17,11 @@ from disco_engine.core.events import (
     Seal,
     ServiceAttached,
     ServiceLost,
+    Work,
 )
 from disco_engine.core.job import JobMachine
 from disco_engine.core.ledger import AttemptState
-from disco_engine.core.model import AttemptId, Label, Totals, WorkerId
+from disco_engine.core.model import AttemptId, Label, ServiceId, Totals, WorkerId
 from disco_engine.core.task import IllegalTransition
 from disco_engine.partition.store import Store
 from disco_engine.wire import attempt_from_wire, labels_from_wire
@@ -30,6 +34,9 @@ from simulator.world import Process
 if TYPE_CHECKING:
     from simulator.simulation import Simulation
 
+UNPLANNED = object()
+"""What counts of a stage that is not planned (again)."""
+
 _TOLD = frozenset(
     {"worker-lost", "service-lost", "task-failed", "stage-finished", "excluded", "job-finished"}
 )
@@ -41,6 +48,14 @@ _ENDS = (
     OSError,  # the disk is full
 )
 """What may end a process; it is started again, and a later one has more luck."""
+
+
+def _output_of(machine: JobMachine, attempt: AttemptId) -> Any:
+    """Return the output that counts of an attempt's task; None: none does."""
+    stage = machine._run.stages[attempt.stage]
+    if not stage.planned:
+        return UNPLANNED
+    return stage.tasks[attempt.task].output if attempt.task < len(stage.tasks) else None
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
@@ -76,6 +91,7 @@ class Watch:
         self._world = simulation.world
         self._sealed: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._ever_sealed: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
+        self._copies: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._given_up: set[tuple[str, AttemptId]] = set()
         self._inputs: dict[object, dict[tuple[int, int, Label], AttemptId]] = {}
         self._written: dict[AttemptId, dict[Label, Totals]] = {}
@@ -119,14 +135,18 @@ class Watch:
         if isinstance(event, ServiceLost):
             name = event.service
             self._given_up.update((name, attempt) for attempt in self._ever_sealed[name])
+            self._given_up.update((name, attempt) for attempt in self._copies[name])
         elif isinstance(event, ServiceAttached):
-            self._given_up.difference_update((event.service, one.id) for one in event.sealed)
+            there = {one.id for one in (*event.sealed, *event.copies)}
+            self._given_up.difference_update((event.service, one) for one in there)
         for action in actions:
             match action:
                 case Seal():
                     self._simulation.seal_is_on_its_way(action.service)
-                case Drop():
+                case Drop() | Discard():
                     self._given_up.add((action.service, action.id))
+                case Assign() if action.work is Work.RUN:
+                    self._look_for_copies(process, machine, action)
                 case Announce() if action.kind in _TOLD:
                     self._world.tell(f"{process}: {action.kind}: {action.text}")
                 case FinishJob():
@@ -142,6 +162,20 @@ class Watch:
         except AssertionError as error:
             self.fail(f"{process}: {error}", error)
 
+    def _look_for_copies(self, process: Process, machine: JobMachine, assign: Assign) -> None:
+        """Look whether a task runs that is finished: somewhere, all of an attempt is readable.
+
+        That is so if a service that the coordinator knows has one sealed, or a copy of one, and
+        was not told to forget it.
+        """
+        task = machine._run.stages[assign.id.stage].tasks[assign.id.task]
+        if len(task.live) > 1:
+            return  # a rival
+        for name, store in self._settled_stores(process, machine):
+            for attempt in (*store.ledger.sealed_attempts(), *store.ledger.copies()):
+                if attempt[:2] == assign.id[:2] and (name, attempt) not in self._given_up:
+                    self.fail(f"{process} runs {assign.id}, but {attempt} is on {name}")
+
     def ended(self, process: Process, error: BaseException | None) -> None:
         """Look at how a process ended by itself."""
         causes = _leaves(error) if error is not None else []
@@ -154,10 +188,27 @@ class Watch:
 
         That must be so at every service with which the coordinator has nothing to settle.
         """
-        run, services = machine._run, process.inside.services
-        if services is None or run.plan is None or machine.outcome is not None:
+        run = machine._run
+        if run.plan is None or machine.outcome is not None:
             return
-        for name, link in services._links.items():
+        for name, store in self._settled_stores(process, machine):
+            for attempt in store.ledger.sealed_attempts():
+                output = _output_of(machine, attempt)
+                if output is not UNPLANNED and not (output and output.is_at(attempt, name)):
+                    self.fail(f"{attempt} is sealed on {name}, but {process} counts on {output}")
+            for attempt in store.ledger.copies():
+                output = _output_of(machine, attempt)
+                if output is not UNPLANNED and not (
+                    output and (output.has_copy_at(attempt, name) or output.is_at(attempt, name))
+                ):
+                    self.fail(f"{attempt} is kept on {name}, but {process} counts on {output}")
+
+    def _settled_stores(
+        self, process: Process, machine: JobMachine
+    ) -> Iterator[tuple[ServiceId, Store]]:
+        """Yield the stores of services with which the coordinator has nothing to settle."""
+        services = process.inside.services
+        for name, link in services._links.items() if services is not None else ():
             holder = self._simulation.roles.get(name)
             store = holder.inside.store if holder is not None and holder.alive else None
             unsettled = link._orders or link._in_flight or link._attach_wanted
@@ -165,16 +216,8 @@ class Watch:
                 continue
             if (link.state, link._incarnation) != (LinkState.ATTACHED, store.incarnation):
                 continue
-            if store.ledger.epoch != run.epoch:
-                continue
-            for attempt in store.ledger.sealed_attempts():
-                stage = run.stages[attempt.stage]
-                if not stage.planned:
-                    continue
-                known = attempt.task < len(stage.tasks)
-                output = stage.tasks[attempt.task].output if known else None
-                if output is None or not output.is_at(attempt, name):
-                    self.fail(f"{attempt} is sealed on {name}, but {process} counts on {output}")
+            if store.ledger.epoch == machine._run.epoch:
+                yield name, store
 
     # --- partition services -------------------------------------------------------------------
 
@@ -194,6 +237,7 @@ class Watch:
         lost = self._sealed[process.name] - self._ever_sealed[process.name]
         if lost:
             self.fail(f"{process} has recovered {min(lost)} as sealed, which it never was")
+        self._copies[process.name] = set(store.ledger.copies())
 
     def _look_at_store(self, process: Process, store: Store) -> None:
         epoch = store.ledger.epoch
@@ -208,6 +252,11 @@ class Watch:
                 self._ever_sealed[process.name].add(attempt)
                 self._given_up.discard((process.name, attempt))
                 self._look_at_seal(process, store, attempt)
+        copies = set(store.ledger.copies())
+        for attempt in self._copies[process.name] - copies - now:
+            if (process.name, attempt) not in self._given_up:
+                self.fail(f"{process} has forgotten its copy of {attempt}")
+        self._copies[process.name] = copies
         waiting = sum(stage.waiting_bytes for stage in store.stages.values())
         flying = sum(
             lane._flying.size
@@ -222,7 +271,8 @@ class Watch:
             )
 
     def _look_at_seal(self, process: Process, store: Store, attempt: AttemptId) -> None:
-        if attempt.epoch != store.ledger.epoch:
+        was_copy = attempt in self._copies[process.name]
+        if attempt.epoch != store.ledger.epoch and not was_copy:
             self.fail(f"{process} has sealed {attempt}, but its epoch is {store.ledger.epoch}")
         if attempt in self._mixed:
             self.fail(f"{process} has sealed {attempt}, which {self._mixed[attempt]}")
@@ -239,7 +289,7 @@ class Watch:
                 continue
             for other in sealed:
                 if (
-                    other != attempt
+                    (name, other) != (process.name, attempt)
                     and other[:3] == attempt[:3]
                     and (name, other) not in self._given_up
                     and held.ledger.epoch == attempt.epoch

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import pytest
 
+from disco_engine.core.disks import FULL_PATIENCE_S
 from disco_engine.core.events import (
     Action,
     Announce,
@@ -16,6 +17,7 @@ from disco_engine.core.events import (
     CancelRequested,
     CreditGranted,
     Discard,
+    Drop,
     Event,
     FinishJob,
     JobPhase,
@@ -35,7 +37,7 @@ from disco_engine.core.events import (
     WorkerLost,
 )
 from disco_engine.core.exclusion import EXCLUDED_S
-from disco_engine.core.job import FULL_PATIENCE_S, JobMachine
+from disco_engine.core.job import JobMachine
 from disco_engine.core.model import (
     AttemptId,
     AttemptResult,
@@ -330,7 +332,9 @@ def test_reports_of_another_epoch_are_ignored() -> None:
     job = Job()
     first = job.planned(plan_of(Grouping.SPLIT))
     old = first[0].id._replace(epoch=7)
-    assert job.tell(Sealed(id=old, service=PS0), SealRefused(id=old, service=PS0, reason="")) == []
+    assert job.tell(SealRefused(id=old, service=PS0, reason="")) == []
+    # Readers would see it, and nobody counts on it.
+    assert job.tell(Sealed(id=old, service=PS0)) == [Drop(service=PS0, id=old)]
 
 
 # --- workers ----------------------------------------------------------------------------------

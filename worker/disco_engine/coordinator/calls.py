@@ -52,6 +52,7 @@ class Inventory:
     epoch: int
     plan: bytes | None
     sealed: tuple[SealedAttempt, ...]
+    copies: tuple[SealedAttempt, ...]
 
 
 class PartitionCalls:
@@ -117,11 +118,13 @@ class PartitionCalls:
         """Make *epoch* the newest and return what the service holds."""
         call = self._attach(epoch=epoch)
         sealed: list[SealedAttempt] = []
+        copies: list[SealedAttempt] = []
         try:
             reply = await self._next(call)
             state = self._first(reply)
             while reply is not None:
                 sealed.extend(map(sealed_from_wire, reply.sealed))
+                copies.extend(map(sealed_from_wire, reply.copies))
                 reply = await self._next(call)
         finally:
             call.cancel()
@@ -131,6 +134,7 @@ class PartitionCalls:
             epoch=state.epoch,
             plan=state.plan if state.HasField("plan") else None,
             sealed=tuple(sealed),
+            copies=tuple(copies),
         )
 
     async def record_plan(self, epoch: int, plan: bytes) -> None:

@@ -21,6 +21,7 @@ from disco_engine.core.events import (
     Discard,
     Drop,
     Event,
+    Kept,
     Seal,
     Sealed,
     SealRefused,
@@ -241,6 +242,7 @@ class ServiceLink:
                 "epoch": self._epoch,
                 "incarnation": inventory.incarnation,
                 "sealed": len(inventory.sealed),
+                "copies": len(inventory.copies),
             },
         )
         feed(
@@ -249,6 +251,7 @@ class ServiceLink:
                 node=inventory.node,
                 incarnation=inventory.incarnation,
                 sealed=inventory.sealed,
+                copies=inventory.copies,
                 plan=plan,
                 now=self._clock(),
             )
@@ -355,6 +358,8 @@ class ServiceLink:
         if result == partition_pb2.DECISION_RESULT_SEALED:
             # Also for a discard that came too late: the machine must know that this one is sealed.
             feed(Sealed(id=order.id, service=self.service))
+        elif result == partition_pb2.DECISION_RESULT_KEPT:
+            feed(Kept(id=order.id, service=self.service))
         elif isinstance(order, Seal):
             reason = _REFUSALS.get(result, f"it answered {result}")
             feed(SealRefused(id=order.id, service=self.service, reason=reason))
@@ -380,6 +385,7 @@ def _decision(order: Order) -> partition_pb2.Decision:
                 output_file=order.output_file,
                 expected=totals_to_wire(order.expected),
                 values=values_to_wire(order.values),
+                copy=order.copy,
             )
         )
     return partition_pb2.Decision(discard=attempt_to_wire(order.id))

@@ -43,6 +43,7 @@ def _stage_task(action: Assign, addresses: Addresses) -> coordinator_pb2.StageTa
         inputs=[input_to_wire(item) for item in action.inputs],
         sources=[_source(source, addresses) for source in action.sources],
         push_to=None if action.push_to is None else addresses[action.push_to],
+        copy_to=None if action.copy_to is None else addresses[action.copy_to],
         layout=layout_to_wire(action.layout),
         sort_output=action.sort_output,
         write_output=action.write_output,

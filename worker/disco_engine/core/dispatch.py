@@ -20,12 +20,20 @@ class Dispatcher:
         stages: Of the job, in order; the list grows when the plan is known.
         workers: Who may get tasks.
         services: Where they push.
+        copies: To how many of them: 1 or 2.
     """
 
     def __init__(
-        self, epoch: int, stages: Sequence[StageRun], workers: WorkerPool, services: ServicePool
+        self,
+        epoch: int,
+        stages: Sequence[StageRun],
+        workers: WorkerPool,
+        services: ServicePool,
+        *,
+        copies: int,
     ) -> None:
         self._epoch = epoch
+        self._copies = copies
         self._stages = stages
         self._workers = workers
         self._services = services
@@ -81,13 +89,16 @@ class Dispatcher:
     ) -> Assign:
         number = stage.tasks[index].started + 1
         attempt = AttemptId(stage.number, index, self._epoch, number)
-        push_to = service.id if service else None
-        stage.apply(index, Started(Run(attempt, worker.id, push_to, stage.inputs_version)))
+        copy = self._services.to_copy(service) if service and self._copies > 1 else None
+        push_to, copy_to = service.id if service else None, copy.id if copy else None
+        run = Run(attempt, worker.id, push_to, stage.inputs_version, copy_to)
+        stage.apply(index, Started(run))
         if stage.started_s is None:
             stage.started_s = now
         self._workers.started(worker, attempt, now)
-        if service is not None:
-            self._services.assign(service, attempt)
+        for keeper in (service, copy):
+            if keeper is not None:
+                self._services.assign(keeper, attempt)
         inputs, sources = stage.reads(index)
         return Assign(
             worker=worker.id,
@@ -98,6 +109,7 @@ class Dispatcher:
             inputs=inputs,
             sources=sources,
             push_to=push_to,
+            copy_to=copy_to,
             layout=stage.layout,
             sort_output=stage.sort_output,
             write_output=stage.write_output,

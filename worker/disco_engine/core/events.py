@@ -140,6 +140,8 @@ class ServiceAttached:
             not empty), attempts that are being pushed or sealed there go on; else they are lost.
         sealed: Every sealed attempt it has. Whatever else the machine believed to be sealed there
             is lost.
+        copies: Every attempt that it keeps as a copy. Whatever else the machine believed to be kept
+            there is not.
         plan: The plan it keeps, if any.
     """
 
@@ -147,6 +149,7 @@ class ServiceAttached:
     node: NodeName
     incarnation: str = ""
     sealed: tuple[SealedAttempt, ...] = ()
+    copies: tuple[SealedAttempt, ...] = ()
     plan: Plan | None = None
     now: float
 
@@ -186,8 +189,16 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A service keeps an attempt as a copy."""
+
+    id: AttemptId
+    service: ServiceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SealRefused:
-    """A service cannot seal an attempt: it does not know it, or has discarded it."""
+    """A service cannot seal or keep an attempt: it does not know it, or has discarded it."""
 
     id: AttemptId
     service: ServiceId
@@ -237,6 +248,7 @@ Event: TypeAlias = (
     | ServiceFull
     | PlanRecorded
     | Sealed
+    | Kept
     | SealRefused
     | OutputLost
     | CancelRequested
@@ -266,6 +278,7 @@ class Assign:
             one if the stage's grouping is SPLIT.
         sources: Set in all later stages, ascending by label, then service.
         push_to: Where its output goes; None: to the job's output, or nowhere.
+        copy_to: Where it goes a second time, if that can be done; None: nowhere.
         layout: How that output will be read.
         sort_output: The next stage wants sorted blocks.
         write_output: The records go to the job's output.
@@ -280,6 +293,7 @@ class Assign:
     inputs: tuple[TaskInput, ...] = ()
     sources: tuple[Source, ...] = ()
     push_to: ServiceId | None = None
+    copy_to: ServiceId | None = None
     layout: Layout = Layout.BY_TASK
     sort_output: bool = False
     write_output: bool = False
@@ -319,6 +333,7 @@ class Seal:
         expected: What the attempt's report says it pushed, over all labels: the service must have
             exactly that, or refuse.
         values: What the attempt left beside its records.
+        copy: Only keep it; another service seals it. A seal without this makes it readable.
     """
 
     service: ServiceId
@@ -327,11 +342,12 @@ class Seal:
     output_file: str = ""
     expected: Totals = NOTHING
     values: Values = ()
+    copy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discard:
-    """Have a service discard an attempt; best effort, the answer is not awaited."""
+    """Have a service discard an attempt or a copy; best effort, the answer is not awaited."""
 
     service: ServiceId
     id: AttemptId

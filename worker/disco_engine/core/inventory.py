@@ -13,22 +13,24 @@ from disco_engine.core.task_events import Output
 
 
 class Found(NamedTuple):
-    """A sealed attempt that a service has.
+    """A sealed attempt, or a copy of one, that a service has.
 
     Attributes:
         group: What its task was about when it was sealed.
         output: What it left.
+        copy: Nobody reads it there: it is kept as a copy of what was sealed elsewhere.
     """
 
     group: Group
     output: Output
+    copy: bool = False
 
 
-def found(sealed: SealedAttempt, service: ServiceId) -> Found:
-    """Return what *service* told about a sealed attempt, in the core's words."""
+def found(sealed: SealedAttempt, service: ServiceId, *, copy: bool = False) -> Found:
+    """Return what *service* told about a sealed attempt, or a copy, in the core's words."""
     table = label_table.pack(sealed.labels)
     output = Output(sealed.id, service, table, file=sealed.output_file, values=sealed.values)
-    return Found(sealed.group, output)
+    return Found(sealed.group, output, copy)
 
 
 class Inventory:
@@ -71,9 +73,14 @@ class Inventory:
         return all(service in self._plans for service in services)
 
     def take(self, stage: int) -> Iterator[Found]:
-        """Remove and yield what was found of *stage*, the newest attempt of each task first."""
+        """Remove and yield what was found of *stage*, the newest attempt of each task first.
+
+        What is sealed comes before its copies.
+        """
         items = self._found.pop(stage, [])
-        items.sort(key=lambda item: (item.output.id[2:], item.output.service), reverse=True)
+        items.sort(
+            key=lambda item: (item.output.id[2:], not item.copy, item.output.service), reverse=True
+        )
         yield from items
 
     def take_all(self) -> Iterator[Found]:

@@ -15,14 +15,16 @@ Here is only which event makes which moves. Where to find the rest: ``job_run`` 
 the life of a task, ``stages`` a stage's tasks and what they left, ``grouping`` which tasks there
 are and what they read, ``dispatch``, ``scheduling`` and ``recalls`` who runs what, ``workers``,
 ``exclusion`` and ``services`` who is there, ``speculation`` and ``yardstick`` which slow attempts
-get rivals, ``reattach`` and ``inventory`` what services were found to hold, ``losses`` what has to
-be made again, ``values`` what tasks leave beside their records.
+get rivals, ``seals`` what services say about single attempts, ``reattach`` and ``inventory`` what
+they were found to hold, ``losses`` what has to be made again, ``disks`` when they are full,
+``values`` what tasks leave beside their records.
 """
 
 from collections.abc import Collection
 from dataclasses import replace
 
 from disco_engine.core import label_table
+from disco_engine.core.disks import DiskPatience
 from disco_engine.core.events import (
     Action,
     AttemptFailed,
@@ -35,6 +37,7 @@ from disco_engine.core.events import (
     Event,
     FinishJob,
     JobPhase,
+    Kept,
     Outcome,
     OutputLost,
     PlanRecorded,
@@ -46,7 +49,6 @@ from disco_engine.core.events import (
     ServiceLost,
     StageCounts,
     Tick,
-    Work,
     WorkerDraining,
     WorkerHeard,
     WorkerJoined,
@@ -55,7 +57,6 @@ from disco_engine.core.events import (
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.model import (
     AttemptId,
-    AttemptResult,
     Failure,
     FailureKind,
     Plan,
@@ -64,23 +65,12 @@ from disco_engine.core.model import (
 )
 from disco_engine.core.reattach import service_attached, service_lost
 from disco_engine.core.scheduling import AVOID_S, Avoid
+from disco_engine.core.seals import NOWHERE, kept, output_lost, output_of, seal_refused, sealed
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import TaskState
 from disco_engine.core.task_events import Failed, Finished, Output, Returned, Run
-from disco_engine.core.values import MAX_JOB_BYTES, ValueBook
+from disco_engine.core.values import ValueBook
 from disco_engine.core.workers import StageFilter
-
-FULL_PATIENCE_S = 20.0
-"""How long a job waits, when all disks are full and nothing runs that could free any."""
-
-NOWHERE = ServiceId("")
-"""Who keeps what plan and commit leave: nobody."""
-
-TOO_MANY_VALUES = (
-    f"the job's tasks leave more than {MAX_JOB_BYTES // 1024**2} MiB beside their records (put):"
-    " emit what is large as records"
-)
 
 _COUNTED = frozenset({FailureKind.USER, FailureKind.DATA})
 
@@ -109,7 +99,7 @@ class JobMachine:
         self._settings = settings
         self._run = JobRun(settings, epoch=epoch, has_output=has_output, services=services, now=now)
         self._started_at = now
-        self._stuck_since: float | None = None
+        self._disks = DiskPatience()
 
     # --- what the shell may read --------------------------------------------------------------
 
@@ -208,7 +198,9 @@ class JobMachine:
             case AttemptFinished():
                 self._attempt_finished(event)
             case Sealed():
-                self._sealed(event)
+                sealed(run, event)
+            case Kept():
+                kept(run, event)
             case CreditGranted():
                 self._credit_granted(event)
             case WorkerHeard():
@@ -238,9 +230,9 @@ class JobMachine:
             case PlanRecorded():
                 run.plan_recorded()
             case SealRefused():
-                self._seal_refused(event)
+                seal_refused(run, event)
             case OutputLost():
-                self._output_lost(event)
+                output_lost(run, event)
             case CancelRequested():
                 run.end(Outcome.CANCELLED, event.reason or "somebody cancelled the job")
 
@@ -304,37 +296,9 @@ class JobMachine:
             stage.apply(attempt.task, Finished(Output(attempt, NOWHERE)))
             return
         stage.yardstick.add(run.release(live), event.result.records_in)
-        output = self._output_of(stage, live, event.result)
+        output = output_of(run, stage, live, event.result)
         told = Failed(attempt, output) if isinstance(output, Failure) else Finished(output)
         run.carry_out(stage, attempt.task, stage.apply(attempt.task, told))
-
-    def _output_of(self, stage: StageRun, live: Run, result: AttemptResult) -> Output | Failure:
-        """Return what a finished attempt left, or why it is no good after all."""
-        run = self._run
-        service = NOWHERE
-        if stage.work is Work.PLAN:
-            if result.plan is None or not result.plan.stages:
-                text = "its plan has no stage: a job needs at least one"
-                return Failure(kind=FailureKind.FATAL, message=text)
-            run.answer_plan(result.plan)
-        elif stage.work is Work.RUN:
-            keeper = run.services.get(live.service) if live.service else run.services.to_seal()
-            if keeper is None:
-                text = "no partition service was there to keep the seal"
-                return Failure(kind=FailureKind.INFRASTRUCTURE, message=text)
-            if not run.values.room_for(live.id.ref, result.values):
-                return Failure(kind=FailureKind.FATAL, message=TOO_MANY_VALUES)
-            service = keeper.id
-        return Output(
-            id=live.id,
-            service=service,
-            table=label_table.pack(result.labels) if stage.pushes else label_table.EMPTY,
-            records_in=result.records_in,
-            bytes_in=result.bytes_in,
-            file=result.output_file,
-            file_records=result.output_records,
-            values=result.values,
-        )
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
         run, attempt, failure = self._run, event.id, event.failure
@@ -384,46 +348,6 @@ class JobMachine:
             run.announce("excluded", text, worker=live.worker)
             run.wake_all = True
 
-    # --- seals and outputs --------------------------------------------------------------------
-
-    def _sealed(self, event: Sealed) -> None:
-        run, attempt = self._run, event.id
-        if attempt.epoch != run.epoch:
-            return  # nothing of another epoch is ever asked to be sealed
-        stage = run.stage_of(attempt)
-        if stage is None or stage.work is not Work.RUN:
-            run.drop(attempt, event.service)
-        else:
-            run.sealed(stage, attempt.task, attempt, event.service)
-
-    def _seal_refused(self, event: SealRefused) -> None:
-        run, attempt = self._run, event.id
-        stage = run.own_stage_of(attempt)
-        run.services.ended(event.service, attempt)
-        output = stage.tasks[attempt.task].output if stage else None
-        if stage is None or output is None or not output.is_at(attempt, event.service):
-            return
-        reason = f"partition service {event.service} could not seal it: {event.reason}"
-        run.lose(stage, attempt, reason)
-
-    def _output_lost(self, event: OutputLost) -> None:
-        run, attempt = self._run, event.id
-        stage = run.stage_of(attempt)
-        task = stage.tasks[attempt.task] if stage else None
-        output = task.output if task else None
-        if stage is None or task is None:
-            run.drop(attempt, event.service)
-        elif output is None or not output.is_at(attempt, event.service):
-            run.drop(attempt, event.service)  # somebody read what does not count
-        elif task.state is TaskState.SEALING:  # sealed already, as it seems; the answer is late
-            run.lose(stage, attempt, event.reason)
-        elif output.table and attempt.task not in stage.missing:
-            text = f"{run.name_of(stage, attempt.task)}: its output is lost: {event.reason}"
-            failure = Failure(kind=FailureKind.INFRASTRUCTURE, message=text)
-            run.announce("task-failed", text, stage=stage, attempt=attempt, failure=failure)
-            run.miss(stage, attempt.task)
-            run.reopen_lost(event.reason)
-
     # --- time ---------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
@@ -438,19 +362,4 @@ class JobMachine:
         if deadline and now - self._started_at > deadline:
             text = f"the job ran longer than its deadline of {deadline:g} s; raise deadline_s"
             run.end(Outcome.FAILED, text)
-        self._check_disks(now)
-
-    def _check_disks(self, now: float) -> None:
-        """Fail the job if it waits for space that nothing it runs could free."""
-        run = self._run
-        waits = any(stage.pushes and stage.queue for stage in run.stages)
-        if not (waits and run.services.all_full and not run.workers.live):
-            self._stuck_since = None
-            return
-        if self._stuck_since is None:
-            self._stuck_since = now
-        if now - self._stuck_since >= FULL_PATIENCE_S:
-            full = sorted((service.id, service.full_reason) for service in run.services)
-            disks = "; ".join(f"{name}: {reason}" if reason else name for name, reason in full)
-            text = "no partition service takes more output, and nothing runs that could free space"
-            run.end(Outcome.FAILED, f"{text} ({disks})")
+        self._disks.check(run, now)

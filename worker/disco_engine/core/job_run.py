@@ -1,16 +1,11 @@
-"""The state of one job and the moves it can make; ``core.job`` decides which event makes which.
+"""The moves that one job can make; ``core.job`` decides which event makes which.
 
-A move changes the state and appends to ``actions`` what the shell must do. After the job has
-finished, nothing is appended any more.
+A move changes the state (``core.job_state``) and appends to its ``actions`` what the shell must do.
+After the job has finished, nothing is appended any more.
 """
 
-from collections.abc import Collection
-
 from disco_engine.core import label_table
-from disco_engine.core.dispatch import Dispatcher
 from disco_engine.core.events import (
-    Action,
-    Announce,
     Audit,
     CancelAttempt,
     Discard,
@@ -23,25 +18,26 @@ from disco_engine.core.events import (
     Work,
 )
 from disco_engine.core.grouping import UNKNOWN_NODE
-from disco_engine.core.inventory import Found, Inventory
+from disco_engine.core.inventory import Found
+from disco_engine.core.job_state import JobState
 from disco_engine.core.losses import reopen_needed
-from disco_engine.core.model import AttemptId, Failure, FailureKind, Plan, ServiceId, WorkerId
-from disco_engine.core.pauses import Pauses
-from disco_engine.core.recalls import Recalls
-from disco_engine.core.services import ServicePool
-from disco_engine.core.settings import JobSettings
-from disco_engine.core.speculation import Speculation
-from disco_engine.core.stages import StageRun, stages_of
-from disco_engine.core.task import Limits, TaskState
+from disco_engine.core.model import AttemptId, Failure, FailureKind, Plan, ServiceId
+from disco_engine.core.pipeline import stages_of
+from disco_engine.core.stages import StageRun
+from disco_engine.core.task import SETTLING, TaskState
 from disco_engine.core.task_events import (
     Action as TaskAction,
 )
 from disco_engine.core.task_events import (
     Adopted,
     Cancelled,
+    CopyFound,
+    CopyLost,
     DiscardRun,
     DropOutput,
     GiveUp,
+    KeepOutput,
+    Kept,
     Lost,
     Output,
     Ready,
@@ -51,8 +47,6 @@ from disco_engine.core.task_events import (
     SealOutput,
     StopRun,
 )
-from disco_engine.core.values import ValueBook
-from disco_engine.core.workers import WorkerPool
 
 _PHASE_AFTER = {
     Outcome.SUCCEEDED: JobPhase.SUCCEEDED,
@@ -61,110 +55,8 @@ _PHASE_AFTER = {
 }
 
 
-class JobRun:
-    """One job while it runs.
-
-    Attributes:
-        now: The newest time any event told, on the coordinator's clock.
-        phase: How far the job is.
-        values: What the tasks that are done left beside their records.
-        plan: The plan in force; None until it is recorded or found.
-        finish: How the job ended; None while it runs.
-        actions: What the shell must do, in order; whoever takes it leaves an empty list.
-        stages: The plan stage; once the plan is known, its stages; the commit stage, if any.
-        started: It is known which services there are, so the job has begun.
-        wake_all: Something changed that may give any worker a task.
-        wake: A worker that may be given a task.
-    """
-
-    def __init__(
-        self,
-        settings: JobSettings,
-        *,
-        epoch: int,
-        has_output: bool,
-        services: Collection[ServiceId],
-        now: float,
-    ) -> None:
-        self.settings = settings
-        self.epoch = epoch
-        self.has_output = has_output
-        self.now = now
-        self.phase = JobPhase.PLANNING
-        self.plan: Plan | None = None
-        self.finish: FinishJob | None = None
-        self.actions: list[Action] = []
-        self.workers = WorkerPool(settings.worker_lease_s, settings.exclude_after_failures)
-        self.services = ServicePool(services)
-        self.inventory = Inventory()
-        self.values = ValueBook()
-        self.started = False
-        self.wake_all = False
-        self.wake: WorkerId | None = None
-        self._limits = Limits(settings.max_attempts, settings.max_consecutive_losses)
-        self.stages = [StageRun(0, Work.PLAN, "plan", limits=self._limits)]
-        self._dispatcher = Dispatcher(epoch, self.stages, self.workers, self.services)
-        self.recalls = Recalls(self.stages, self.workers, self.services)
-        self._speculation = Speculation(
-            settings, self.stages, self.workers, self.services, self.recalls
-        )
-        # What the plan task answered, while the services are asked to record it.
-        self._answered: Plan | None = None
-        self._plan_adopted = False
-        self._pauses = Pauses()
-        # The last stage is complete; these services have not written down their part of it yet.
-        self._to_audit: set[ServiceId] = set()
-        # Sealed attempts that a service was told to forget: they never count again.
-        self._dropped: set[AttemptId] = set()
-
-    # --- finding things -----------------------------------------------------------------------
-
-    @property
-    def plan_stages(self) -> list[StageRun]:
-        """The stages of the plan, in order; empty until it is known."""
-        return [stage for stage in self.stages if stage.work is Work.RUN]
-
-    def stage_of(self, attempt: AttemptId) -> StageRun | None:
-        """Return the stage in which *attempt*'s task exists (now); None: there is no such task."""
-        if not 0 <= attempt.stage < len(self.stages):
-            return None
-        stage = self.stages[attempt.stage]
-        return stage if 0 <= attempt.task < len(stage.tasks) else None
-
-    def own_stage_of(self, attempt: AttemptId) -> StageRun | None:
-        """Return the same, but only for attempts that this coordinator started."""
-        return self.stage_of(attempt) if attempt.epoch == self.epoch else None
-
-    def name_of(self, stage: StageRun, index: int) -> str:
-        """Return what to call a task in a sentence."""
-        if stage.work is Work.RUN:
-            return f"stage {stage.name}, task {index}"
-        return f"the {stage.name} task"
-
-    # --- telling ------------------------------------------------------------------------------
-
-    def emit(self, action: Action) -> None:
-        """Have the shell do something."""
-        if self.finish is None:
-            self.actions.append(action)
-
-    def announce(
-        self,
-        kind: str,
-        text: str,
-        *,
-        stage: StageRun | None = None,
-        attempt: AttemptId | None = None,
-        worker: WorkerId | None = None,
-        failure: Failure | None = None,
-    ) -> None:
-        """Tell the user something."""
-        name = stage.name if stage else ""
-        self.emit(
-            Announce(
-                kind=kind, text=text, stage_name=name, id=attempt, worker=worker, failure=failure
-            )
-        )
+class JobRun(JobState):
+    """One job while it runs, and what can be done with it."""
 
     # --- what follows from a task's step ------------------------------------------------------
 
@@ -174,6 +66,8 @@ class JobRun:
             match action:
                 case SealOutput(output):
                     self.seal(stage, index, output)
+                case KeepOutput(output):
+                    self._order_seal(stage, index, output, output.copy)
                 case StopRun(run, reason):
                     self.release(run)
                     if self.workers.get(run.worker) is not None:
@@ -194,14 +88,14 @@ class JobRun:
         return self.workers.ended(run.worker, run.id, self.now)
 
     def drop(self, attempt: AttemptId, service: ServiceId) -> None:
-        """Have a service delete a sealed attempt that must not be read."""
+        """Have a service delete a sealed attempt, or a copy, that must not be read."""
         if self.services.get(service) is not None:
-            self._dropped.add(attempt)
+            self._dropped.add((attempt, service))
             self.emit(Drop(service=service, id=attempt))
 
-    def was_dropped(self, attempt: AttemptId) -> bool:
-        """Return whether a service was told to delete *attempt*, and may do so at any time."""
-        return attempt in self._dropped
+    def was_dropped(self, attempt: AttemptId, service: ServiceId) -> bool:
+        """Return whether *service* was told to delete *attempt*, and may do so at any time."""
+        return (attempt, service) in self._dropped
 
     def seal(self, stage: StageRun, index: int, output: Output) -> None:
         """Have the output of a finished attempt sealed, or what its kind of task has instead."""
@@ -211,19 +105,27 @@ class JobRun:
             if self._answered is not None:
                 self.emit(RecordPlan(plan=self._answered))
         else:
-            keeper = self.services.get(output.service)
-            if keeper is not None:
-                self.services.assign(keeper, output.id)
-            self.emit(
-                Seal(
-                    service=output.service,
-                    id=output.id,
-                    group=stage.groups[index],
-                    output_file=output.file,
-                    expected=label_table.total(output.table),
-                    values=output.values,
-                )
+            self._order_seal(stage, index, output, output.service)
+
+    def _order_seal(
+        self, stage: StageRun, index: int, output: Output, service: ServiceId | None
+    ) -> None:
+        """Have *service* seal an output, or keep it as a copy if another one seals it."""
+        keeper = self.services.get(service) if service is not None else None
+        if keeper is None:
+            return  # it was lost, and what follows from that has been decided, or soon is
+        self.services.assign(keeper, output.id)
+        self.emit(
+            Seal(
+                service=keeper.id,
+                id=output.id,
+                group=stage.groups[index],
+                output_file=output.file,
+                expected=label_table.total(output.table),
+                values=output.values,
+                copy=keeper.id != output.service,
             )
+        )
 
     def _pause(self, stage: StageRun, index: int, after_s: float) -> None:
         avoid = stage.avoid.get(index)
@@ -264,11 +166,16 @@ class JobRun:
         self.services.ended(service, attempt)
         self.carry_out(stage, index, stage.apply(index, Sealed(attempt, service)))
         self.wake_all |= first and stage.any_done  # workers may queue its tasks from now on
-        if before is TaskState.SEALING and self._counted_in(stage, index, service):
+        if before in SETTLING and self._counted_in(stage, index, service):
             self._advance(stage)
 
+    def kept(self, stage: StageRun, index: int, attempt: AttemptId, service: ServiceId) -> None:
+        """Take over that a service keeps a copy of an attempt."""
+        self.services.ended(service, attempt)
+        self.carry_out(stage, index, stage.apply(index, Kept(attempt, service)))
+
     def adopt(self, item: Found) -> None:
-        """Take over a sealed attempt that a service was found to have, or have it dropped."""
+        """Take over what a service was found to have of an attempt, or have it dropped."""
         stage = self.stage_of(item.output.id)
         if self._adopt(item) and stage is not None:
             self._advance(stage)
@@ -280,14 +187,15 @@ class JobRun:
             self.drop(attempt, service)
             return False
         before = stage.tasks[attempt.task].state
-        self.carry_out(stage, attempt.task, stage.apply(attempt.task, Adopted(item.output)))
-        if before is TaskState.DONE or before is TaskState.SEALING:
+        told = CopyFound(item.output) if item.copy else Adopted(item.output)
+        self.carry_out(stage, attempt.task, stage.apply(attempt.task, told))
+        if before is TaskState.DONE or before in SETTLING:
             return False
         return self._counted_in(stage, attempt.task, service)
 
     def _may_adopt(self, stage: StageRun, item: Found) -> bool:
         attempt = item.output.id
-        if stage.work is not Work.RUN or attempt in self._dropped:
+        if stage.work is not Work.RUN or self.was_dropped(attempt, item.output.service):
             return False
         # What an earlier coordinator did is worth nothing under another plan than its own.
         same_plan = self._plan_adopted or attempt.epoch == self.epoch
@@ -297,6 +205,18 @@ class JobRun:
         """Give up an attempt that ran or was being sealed."""
         failure = Failure(kind=FailureKind.INFRASTRUCTURE, message=reason)
         self.carry_out(stage, attempt.task, stage.apply(attempt.task, Lost(attempt, failure)))
+
+    def lose_at(self, stage: StageRun, attempt: AttemptId, service: ServiceId, reason: str) -> None:
+        """Give up what *service* was to have of an attempt, or had and has not sealed."""
+        task = stage.tasks[attempt.task]
+        output, live = task.output, task.run_of(attempt)
+        if output is not None and output.has_copy_at(attempt, service):
+            told = CopyLost(attempt, service)
+            self.carry_out(stage, attempt.task, stage.apply(attempt.task, told))
+        elif live is not None and live.service != service:
+            return  # only its copy was pushed there: it goes on without
+        elif live is not None or (output is not None and output.is_at(attempt, service)):
+            self.lose(stage, attempt, reason)
 
     def miss(self, stage: StageRun, index: int) -> None:
         """Note that a sealed output is gone or unusable; ``reopen_lost`` decides what follows."""
@@ -313,7 +233,7 @@ class JobRun:
             stage.found_again(index, home.node)
 
     def reopen_lost(self, reason: str) -> None:
-        """Have the tasks done again whose missing output somebody needs."""
+        """Have missing outputs that somebody needs read from their copies, or made again."""
         for stage, index, actions in reopen_needed(self.plan_stages, reason):
             self.carry_out(stage, index, actions)
 
@@ -372,7 +292,7 @@ class JobRun:
             if stage.started_s is None:
                 stage.started_s = self.now
             if stage.work is Work.RUN:
-                self.announce("stage-finished", f"{len(stage.tasks)} tasks", stage=stage)
+                self.announce("stage-finished", self._what_is_done(stage), stage=stage)
             if stage.number + 1 == len(self.stages):
                 self._conclude(stage)
                 return
@@ -381,6 +301,12 @@ class JobRun:
                 stage.open_inputs(renewed=True)
                 return
             self._go_on_to(stage)
+
+    def _what_is_done(self, stage: StageRun) -> str:
+        text = f"{len(stage.tasks)} tasks"
+        if self.settings.copies > 1 and (alone := stage.without_copy()):
+            text += f"; the output of {alone} of them is kept once only"
+        return text
 
     def _go_on_to(self, stage: StageRun) -> None:
         """Plan or continue a stage whose inputs are complete (again)."""

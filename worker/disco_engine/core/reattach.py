@@ -1,9 +1,12 @@
 """What follows when a partition service attaches or is lost: its word on what it holds is final.
 
-What the job believed to be sealed there and is not, is missing. What is there and the job did not
-know of (it was sealed for an earlier coordinator, or while the service counted as lost), a task may
-adopt; else it is dropped, because readers would see it.
+What the job believed to be sealed there and is not, is missing: it is read from its copy, if it has
+one, or made again. What is there and the job did not know of (it was sealed for an earlier
+coordinator, or while the service counted as lost), a task may adopt; else it is dropped, because
+readers would see it. Copies are compared in the same way, and sealed only when they are needed.
 """
+
+from collections.abc import Iterator
 
 from disco_engine.core.events import Outcome, RecordPlan, ServiceAttached
 from disco_engine.core.inventory import Found, PlansDifferError, found
@@ -22,8 +25,9 @@ def service_attached(run: JobRun, event: ServiceAttached) -> None:
     run.wake_all = True
     run.inventory.forget(name)
     holdings = {sealed.id: found(sealed, name) for sealed in event.sealed}
+    holdings |= {copy.id: found(copy, name, copy=True) for copy in event.copies}
     if known and restarted:
-        text = f"partition service {name} is back with {len(holdings)} sealed attempts"
+        text = f"partition service {name} is back with {len(event.sealed)} sealed attempts"
         run.announce("service-back", text)
     if not run.started:
         _keep(run, event.plan, holdings, name)
@@ -31,6 +35,7 @@ def service_attached(run: JobRun, event: ServiceAttached) -> None:
         return
     if not _agree_on_plan(run, event.plan, holdings, name):
         return
+    _compare_copies(run, name, holdings)
     _compare_sealed(run, name, holdings)
     _compare_unsealed(run, name, holdings, restarted=restarted)
     for attempt, item in holdings.items():
@@ -44,14 +49,26 @@ def service_lost(run: JobRun, name: ServiceId, reason: str) -> None:
     run.inventory.forget(name)
     run.wake_all = True
     if service is not None:
-        run.announce("service-lost", f"partition service {name} on {service.node}: {reason}")
         why = f"partition service {name} was lost: {reason}"
-        for stage, index, output in _sealed_at(run, name):
-            if output.table and index not in stage.missing:
-                run.miss(stage, index)
+        for stage, _, output in _copied_to(run, name):
+            run.lose_at(stage, output.id, name, why)
+        lost = [
+            (stage, index, output)
+            for stage, index, output in _sealed_at(run, name)
+            if output.table and index not in stage.missing
+        ]
+        copies = sum(1 for _, _, output in lost if output.copy is not None)
+        text = f"partition service {name} on {service.node}: {reason}"
+        if copies:
+            text += f"; it had {len(lost)} outputs, and of {copies} there are copies"
+        run.announce("service-lost", text)
+        for stage, index, _ in lost:
+            run.miss(stage, index)
         run.reopen_lost(why)
         for attempt in service.unsealed:
-            _lose(run, attempt, why)
+            stage_of_it = run.stage_of(attempt)
+            if stage_of_it is not None:
+                run.lose_at(stage_of_it, attempt, name, why)
     start_if_settled(run)
 
 
@@ -105,14 +122,33 @@ def _agree_on_plan(
     return plan == ours
 
 
+def _compare_copies(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found]) -> None:
+    """Find out which copies that the job counts on are there; takes them out of *holdings*."""
+    for stage, index, output in _copied_to(run, name):
+        if stage.tasks[index].state is TaskState.KEEPING:
+            continue  # it may not be there yet
+        item = holdings.get(output.id)
+        there = item is not None and item.copy and item.output.table == output.table
+        if there and not run.was_dropped(output.id, name):
+            del holdings[output.id]
+        else:
+            run.lose_at(stage, output.id, name, f"partition service {name} no longer has it")
+
+
 def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found]) -> None:
     """Find out which outputs that the job counts on are there; takes them out of *holdings*."""
     for stage, index, output in _sealed_at(run, name):
         item = holdings.pop(output.id, None)
         if not output.table:
-            if item is None:  # a note for the next coordinator, about nothing that could be lost
+            if item is None or item.copy:
+                # A note for the next coordinator, about nothing that could be lost.
                 run.seal(stage, index, output)
-        elif item is None or item.output.table != output.table or run.was_dropped(output.id):
+        elif item is not None and item.copy and not run.was_dropped(output.id, name):
+            # The service was killed before it had written down that this copy is read now.
+            if index not in stage.missing:
+                stage.miss(index)
+            run.adopt(item)
+        elif item is None or item.output.table != output.table or run.was_dropped(output.id, name):
             if index not in stage.missing:
                 run.miss(stage, index)
         elif index in stage.missing:
@@ -123,20 +159,27 @@ def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Foun
 def _compare_unsealed(
     run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found], *, restarted: bool
 ) -> None:
-    """Find out what became of attempts that were being pushed or sealed there."""
+    """Find out what became of attempts that were being pushed, kept or sealed there."""
     service = run.services.get(name)
     for attempt in list(service.unsealed) if service else ():
-        stage = run.own_stage_of(attempt)
+        stage = run.stage_of(attempt)
         if stage is None:
             continue
         output = stage.tasks[attempt.task].output
-        sealing = output if output is not None and output.id == attempt else None
-        item = holdings.pop(attempt, None)
-        if sealing is not None and item is not None and item.output.table == sealing.table:
-            run.sealed(stage, attempt.task, attempt, name)
-        elif restarted and (sealing is None or sealing.table):
+        settling = output if output is not None and output.id == attempt else None
+        item = holdings.get(attempt)
+        if settling is not None and item is not None and item.output.table == settling.table:
+            if settling.copy == name and item.copy:
+                del holdings[attempt]
+                run.kept(stage, attempt.task, attempt, name)
+            elif settling.service == name and not item.copy:
+                del holdings[attempt]
+                run.sealed(stage, attempt.task, attempt, name)
+            elif settling.service == name:
+                del holdings[attempt]  # a copy that is to be read: its seal is asked for
+        elif restarted and (settling is None or settling.table):
             # (A seal without data goes on: it is asked for until it is answered.)
-            run.lose(stage, attempt, f"partition service {name} restarted without it")
+            run.lose_at(stage, attempt, name, f"partition service {name} restarted without it")
 
 
 def _offer(run: JobRun, attempt: AttemptId, item: Found) -> None:
@@ -150,14 +193,18 @@ def _offer(run: JobRun, attempt: AttemptId, item: Found) -> None:
 
 def _sealed_at(run: JobRun, name: ServiceId) -> list[tuple[StageRun, int, Output]]:
     return [
-        (stage, index, task.output)
-        for stage in run.plan_stages
-        for index, task in enumerate(stage.tasks)
-        if task.state is TaskState.DONE and task.output and task.output.service == name
+        (stage, index, output)
+        for stage, index, output in _outputs(run)
+        if output.service == name and stage.tasks[index].state is TaskState.DONE
     ]
 
 
-def _lose(run: JobRun, attempt: AttemptId, reason: str) -> None:
-    stage = run.own_stage_of(attempt)
-    if stage is not None:
-        run.lose(stage, attempt, reason)
+def _copied_to(run: JobRun, name: ServiceId) -> list[tuple[StageRun, int, Output]]:
+    return [found for found in _outputs(run) if found[2].copy == name]
+
+
+def _outputs(run: JobRun) -> Iterator[tuple[StageRun, int, Output]]:
+    for stage in run.plan_stages:
+        for index, task in enumerate(stage.tasks):
+            if task.output is not None:
+                yield stage, index, task.output

@@ -14,7 +14,8 @@ class Service:
         incarnation: Changes when its process starts; empty: unknown.
         full: Its disk takes no more.
         full_reason: Which disk, and how full it is.
-        unsealed: The attempts that push to it or wait for its seal (a dictionary for its order).
+        unsealed: The attempts that push to it, or wait for its seal or until it keeps them (a
+            dictionary for its order).
         assigned: Attempts that were ever told to push to it.
     """
 
@@ -102,6 +103,15 @@ class ServicePool:
     def to_seal(self) -> Service | None:
         """Return who keeps the seal of an attempt that pushed nothing; None: nobody is there."""
         return _least_loaded(list(self))
+
+    def to_copy(self, primary: Service) -> Service | None:
+        """Return where what *primary* gets is kept, too: on another node if possible.
+
+        Returns:
+            None if no other service takes more.
+        """
+        usable = [s for s in self if s is not primary and not s.full]
+        return _least_loaded([s for s in usable if s.node != primary.node] or usable)
 
     def assign(self, service: Service, attempt: AttemptId) -> None:
         """Note that an attempt pushes to *service*, or waits for its seal."""

@@ -30,6 +30,7 @@ class JobSettings:
         speculation_multiplier: How many times longer than the median of its stage an attempt runs
             before it gets a rival, at least 1; 0: never.
         speculation_quantile: Share of a stage's tasks that must be done before, from 0 to 1.
+        copies: How many partition services keep each output, 1 or 2.
     """
 
     max_attempts: int = 4
@@ -44,3 +45,4 @@ class JobSettings:
     exclude_after_failures: int = 3
     speculation_multiplier: float = 0.0
     speculation_quantile: float = 0.75
+    copies: int = 1

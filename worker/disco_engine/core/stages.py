@@ -24,9 +24,7 @@ from disco_engine.core.model import (
     Grouping,
     Layout,
     NodeName,
-    Plan,
     Source,
-    Stage,
     TaskInput,
     TaskRef,
 )
@@ -48,7 +46,7 @@ from disco_engine.core.yardstick import Yardstick
 Reads = tuple[tuple[TaskInput, ...], tuple[Source, ...]]
 """What a task reads: inputs in the first stage, sources in the others."""
 
-_BUSY = frozenset({TaskState.RUNNING, TaskState.SEALING})
+_BUSY = frozenset({TaskState.RUNNING, TaskState.KEEPING, TaskState.SEALING})
 
 
 class StageRun:
@@ -209,12 +207,14 @@ class StageRun:
         actions: list[Action] = []
         for index, task in enumerate(self.tasks):
             self.floor = max(self.floor, task.started)
-            if index in self.missing:
-                continue
-            if task.state is TaskState.DONE and task.output is not None:
-                actions.append(DropOutput(task.output.id, task.output.service))
-            else:
+            output = task.output
+            if task.state is not TaskState.DONE or output is None:
                 actions += self.apply(index, Cancelled(reason))
+                continue
+            if index not in self.missing:
+                actions.append(DropOutput(output.id, output.service))
+            if output.copy is not None:
+                actions.append(DropOutput(output.id, output.copy))
         self.version += 1
         self._empty()
         return actions
@@ -352,12 +352,16 @@ class StageRun:
         self.version += 1
 
     def reopen(self, index: int, event: Event) -> list[Action]:
-        """Let a task whose output is missing be done again; *event* tells it so."""
+        """Have a task's missing output read from its copy, or made again; *event* tells it so."""
         output = self._output(index)
         self.missing.discard(index)
         self._records_in -= output.records_in
         self._bytes_in -= output.bytes_in
         return self.apply(index, event)
+
+    def without_copy(self) -> int:
+        """Return how many tasks are done whose output, if they have one, is kept once only."""
+        return sum(1 for _, output in self.done_outputs() if output.table and output.copy is None)
 
     def fingerprint(self) -> int:
         """Return a number that is another if other attempts are sealed, or on other nodes."""
@@ -418,32 +422,3 @@ class StageRun:
             finished_s=self.finished_s,
             largest_labels=self.outputs.largest(),
         )
-
-
-def stages_of(plan: Plan, limits: Limits, *, has_output: bool) -> list[StageRun]:
-    """Return the stages of *plan* in order, then one that commits the output if there is one."""
-    runs: list[StageRun] = []
-    for index, stage in enumerate(plan.stages):
-        run = StageRun(
-            index + 1,
-            Work.RUN,
-            stage.name,
-            limits=limits,
-            how=stage.grouping,
-            before=runs[-1] if runs else None,
-            inputs=() if runs else plan.inputs,
-        )
-        _describe_output(run, plan.stages[index + 1 :], has_output=has_output)
-        runs.append(run)
-    if has_output:
-        runs.append(StageRun(len(runs) + 1, Work.COMMIT, "commit", limits=limits))
-    return runs
-
-
-def _describe_output(run: StageRun, later: tuple[Stage, ...], *, has_output: bool) -> None:
-    if not later:
-        run.write_output = has_output
-        return
-    if later[0].grouping is not Grouping.SPLIT:
-        run.layout = Layout.BY_LABEL
-    run.sort_output = later[0].sorted_input

@@ -4,17 +4,21 @@
 
             Ready            Started             Finished              Sealed
     WAITING -----> READY ----------> RUNNING ------------> SEALING ------------> DONE
-     ^ ^ ^ ^         |                 | ^                   | |                   |
-     | | | +-Unready-+                 | +-- Lost, a rival --+ |                   |
-     | | |                             |        runs           |                   |
+     ^ ^ ^ ^         |                 | ^                   | | ^                 |
+     | | | +-Unready-+                 | +-- Lost, a rival --+ | +- OutputLost, ---+
+     | | |                             |        runs           |    has a copy     |
      | | +-- Failed, Lost, Returned, --+                       |                   |
      | |     none runs                                         |                   |
-     | +---- Lost, none runs ----------------------------------+                   |
-     +------ OutputLost -----------------------------------------------------------+
+     | +---- Lost, none runs, no copy -------------------------+                   |
+     +------ OutputLost, no copy --------------------------------------------------+
 
     Each way back but Returned's may lead to FAILED instead: out of attempts, lost too often, or
-    fatal. Adopted leads from WAITING, READY and RUNNING to DONE; Cancelled from all but DONE and
-    FAILED to CANCELLED.
+    fatal. Adopted leads from WAITING, READY and RUNNING to DONE, CopyFound to SEALING; Cancelled
+    from all but DONE and FAILED to CANCELLED.
+
+An attempt whose output is to be kept twice passes through KEEPING on its way to SEALING: the copy
+comes first, so what is sealed has one. Kept or CopyLost ends that. If what is being sealed, or is
+sealed, is lost and there is a copy, the copy is sealed instead, which makes it readable.
 
 A task may have several live attempts: rivals. The first that is reported finished is sealed; when
 its seal is confirmed, the rivals are stopped and what they wrote is discarded. So at most one
@@ -34,12 +38,16 @@ from disco_engine.core.task_events import (
     Action,
     Adopted,
     Cancelled,
+    CopyFound,
+    CopyLost,
     DiscardRun,
     DropOutput,
     Event,
     Failed,
     Finished,
     GiveUp,
+    KeepOutput,
+    Kept,
     Lost,
     Output,
     OutputLost,
@@ -66,6 +74,7 @@ class TaskState(StrEnum):
     WAITING = "waiting"  # its inputs are incomplete, or it pauses before a retry
     READY = "ready"  # any worker may run it
     RUNNING = "running"  # at least one attempt is live
+    KEEPING = "keeping"  # an attempt has finished and a service was asked to keep a copy
     SEALING = "sealing"  # an attempt has finished and its service was asked to seal it
     DONE = "done"  # one attempt is sealed
     FAILED = "failed"  # out of attempts: the job ends
@@ -73,6 +82,8 @@ class TaskState(StrEnum):
 
 
 _ENDED = frozenset({TaskState.FAILED, TaskState.CANCELLED})
+SETTLING = frozenset({TaskState.KEEPING, TaskState.SEALING})
+"""An attempt has finished; the rest is between services."""
 
 
 class Limits(NamedTuple):
@@ -92,9 +103,10 @@ class Task:
         state: Where it stands.
         started: Attempts given out in this epoch; the number of the newest.
         returned: How many of those their workers gave back before they had started them.
-        live: Attempts that run; not empty exactly while RUNNING, rivals of the one being sealed
-            while SEALING.
-        output: What is being sealed (SEALING) or is sealed (DONE); None in all other states.
+        live: Attempts that run; not empty exactly while RUNNING, rivals of the one that has
+            finished while KEEPING and SEALING.
+        output: What is being kept and sealed (KEEPING, SEALING) or is sealed (DONE); None in all
+            other states.
         failures: Attempts that failed for the user's code or data.
         losses: Attempts lost in a row.
         outputs_lost: How often a sealed output was lost.
@@ -167,8 +179,14 @@ def step(task: Task, event: Event) -> Decision:
             return _lost(task, attempt, failure)
         case OutputLost(attempt, reason):
             return _output_lost(task, attempt, reason)
+        case Kept(attempt, service):
+            return _kept(task, attempt, service)
+        case CopyLost(attempt, service):
+            return _copy_lost(task, attempt, service)
         case Adopted(output):
             return _adopted(task, output)
+        case CopyFound(output):
+            return _copy_found(task, output)
         case Cancelled(reason):
             if task.state is TaskState.DONE:
                 return task, []
@@ -190,11 +208,41 @@ def _finished(task: Task, event: Event, output: Output) -> Decision:
     if run is None:
         _check_started(task, event, output.id)
         return task, []
-    if task.state is TaskState.SEALING:  # a rival came second
-        return replace(task, live=_without(task.live, run)), _discard(run)
     live = _without(task.live, run)
-    sealing = replace(task, state=TaskState.SEALING, live=live, output=output)
-    return sealing, [SealOutput(output)]
+    if task.state in SETTLING:  # a rival came second
+        return replace(task, live=live), _discard(run)
+    if output.copy is None:
+        return _seal(replace(task, live=live), output)
+    keeping = replace(task, state=TaskState.KEEPING, live=live, output=output)
+    return keeping, [KeepOutput(output)]
+
+
+def _kept(task: Task, attempt: AttemptId, service: ServiceId) -> Decision:
+    output = task.output
+    if output is not None and output.has_copy_at(attempt, service):
+        return _seal(task, output) if task.state is TaskState.KEEPING else (task, [])
+    if output is not None and output.is_at(attempt, service):
+        return task, []  # its seal is on the way
+    return task, [DiscardRun(attempt, service)]  # given up before the service's answer came
+
+
+def _copy_lost(task: Task, attempt: AttemptId, service: ServiceId) -> Decision:
+    output = task.output
+    if output is None or not output.has_copy_at(attempt, service):
+        return task, []
+    alone = replace(output, copy=None)
+    if task.state is TaskState.KEEPING:
+        return _seal(task, alone)
+    return replace(task, output=alone), []
+
+
+def _seal(task: Task, output: Output) -> Decision:
+    return replace(task, state=TaskState.SEALING, output=output), [SealOutput(output)]
+
+
+def _seal_copy(task: Task, output: Output, copy: ServiceId) -> Decision:
+    """Make the copy what is read: what it was a copy of is gone."""
+    return _seal(task, replace(output, service=copy, copy=None))
 
 
 def _sealed(task: Task, event: Event, attempt: AttemptId, service: ServiceId) -> Decision:
@@ -220,7 +268,7 @@ def _failed(
     actions = _discard(run)
     if failure.kind is FailureKind.FATAL:
         return _give_up(rest, actions, f"can never work: {failure.message}", failure)
-    if task.state is TaskState.SEALING:  # a rival of one that has finished: it matters no more
+    if task.state in SETTLING:  # a rival of one that has finished: it matters no more
         return rest, actions
     if failure.kind is FailureKind.INFRASTRUCTURE:
         return _after_loss(rest, actions, failure, 0 if blameless else 1)
@@ -240,7 +288,7 @@ def _returned(task: Task, event: Event, attempt: AttemptId) -> Decision:
         _check_started(task, event, attempt)
         return task, []
     rest = replace(task, live=_without(task.live, run), returned=task.returned + 1)
-    if task.state is TaskState.SEALING:
+    if task.state in SETTLING:
         return rest, _discard(run)
     return _again(rest, _discard(run), 0.0)
 
@@ -250,11 +298,14 @@ def _lost(task: Task, attempt: AttemptId, failure: Failure) -> Decision:
     if run is not None:
         rest = replace(task, live=_without(task.live, run))
         actions = _end(run, failure.message)
-        if task.state is TaskState.SEALING:
+        if task.state in SETTLING:
             return rest, actions
         return _after_loss(rest, actions, failure, 1)
     output = task.output
-    if task.state is TaskState.SEALING and output is not None and output.id == attempt:
+    if task.state in SETTLING and output is not None and output.id == attempt:
+        if output.copy is not None:
+            moved, actions = _seal_copy(task, output, output.copy)
+            return moved, [DiscardRun(attempt, output.service), *actions]
         return _after_loss(replace(task, output=None), _discard_output(task), failure, 1)
     return task, []
 
@@ -263,6 +314,8 @@ def _output_lost(task: Task, attempt: AttemptId, reason: str) -> Decision:
     output = task.output
     if task.state is not TaskState.DONE or output is None or output.id != attempt:
         return task, []
+    if output.copy is not None:
+        return _seal_copy(task, output, output.copy)
     lost = task.outputs_lost + 1
     again = replace(task, state=TaskState.WAITING, output=None, outputs_lost=lost)
     if lost > task.limits.max_consecutive_losses:
@@ -272,12 +325,27 @@ def _output_lost(task: Task, attempt: AttemptId, reason: str) -> Decision:
 
 
 def _adopted(task: Task, output: Output) -> Decision:
-    if task.state is TaskState.SEALING or task.state is TaskState.DONE:
-        if task.output is not None and task.output.is_at(output.id, output.service):
+    if task.output is not None:
+        if task.output.is_at(output.id, output.service):
             return task, []
-        return task, [DropOutput(output.id, output.service)]
+        # If it was our copy, it is none: readers would see it.
+        rest, actions = _copy_lost(task, output.id, output.service)
+        return rest, [DropOutput(output.id, output.service), *actions]
     done = replace(task, state=TaskState.DONE, live=(), output=output, losses=0)
     return done, _end_all(task.live, "a sealed attempt at this task was found")
+
+
+def _copy_found(task: Task, output: Output) -> Decision:
+    mine = task.output
+    if mine is None:
+        return _seal(task, output)  # those that run are its rivals until it is sealed
+    if mine.has_copy_at(output.id, output.service):
+        return task, []
+    if mine.id == output.id and mine.copy is None:
+        if task.state in SETTLING and mine.service == output.service:
+            return task, []  # its seal is on the way
+        return replace(task, output=replace(mine, copy=output.service)), []
+    return task, [DropOutput(output.id, output.service)]
 
 
 def _after_loss(task: Task, actions: list[Action], failure: Failure, losses: int) -> Decision:
@@ -326,13 +394,18 @@ def _without(live: tuple[Run, ...], gone: Run) -> tuple[Run, ...]:
 
 
 def _discard(run: Run) -> list[Action]:
-    return [] if run.service is None else [DiscardRun(run.id, run.service)]
+    return _discard_at(run.id, run.service, run.copy)
 
 
 def _discard_output(task: Task) -> list[Action]:
-    if task.output is None or task.state is not TaskState.SEALING:
+    output = task.output
+    if output is None or task.state not in SETTLING:
         return []
-    return [DiscardRun(task.output.id, task.output.service)]
+    return _discard_at(output.id, output.service, output.copy)
+
+
+def _discard_at(attempt: AttemptId, *services: ServiceId | None) -> list[Action]:
+    return [DiscardRun(attempt, service) for service in services if service is not None]
 
 
 def _end(run: Run, reason: str) -> list[Action]:

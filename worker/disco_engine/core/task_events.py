@@ -16,12 +16,14 @@ class Run:
         worker: Who runs it.
         service: Where it pushes; None: nowhere.
         inputs: The version of the stage's inputs that it was given.
+        copy: Where it pushes the same a second time; None: nowhere.
     """
 
     id: AttemptId
     worker: WorkerId
     service: ServiceId | None
     inputs: int = 0
+    copy: ServiceId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Output:
         file: The file it wrote to the job's output; empty: none.
         file_records: Records in that file.
         values: What it left beside its records.
+        copy: Who keeps all of it, too, unread, or is asked to; None: nobody.
     """
 
     id: AttemptId
@@ -47,10 +50,15 @@ class Output:
     file: str = ""
     file_records: int = 0
     values: Values = ()
+    copy: ServiceId | None = None
 
     def is_at(self, attempt: AttemptId, service: ServiceId) -> bool:
         """Return whether this is what *attempt* left at *service*."""
         return self.id == attempt and self.service == service
+
+    def has_copy_at(self, attempt: AttemptId, service: ServiceId) -> bool:
+        """Return whether *service* keeps a copy of this, and it is what *attempt* left."""
+        return self.id == attempt and self.copy == service
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -124,6 +132,33 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A service keeps a copy of what an attempt left."""
+
+    id: AttemptId
+    service: ServiceId
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLost:
+    """A service does not keep a copy: it never could, or it is gone."""
+
+    id: AttemptId
+    service: ServiceId
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFound:
+    """A service was found to have a copy of what an attempt at this task left.
+
+    Attributes:
+        output: Where it is, among the rest.
+    """
+
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
 class OutputLost:
     """A sealed output is gone, and somebody needs it."""
 
@@ -154,6 +189,9 @@ Event: TypeAlias = (
     | Returned
     | Lost
     | Sealed
+    | Kept
+    | CopyLost
+    | CopyFound
     | OutputLost
     | Adopted
     | Cancelled
@@ -165,6 +203,13 @@ Event: TypeAlias = (
 @dataclass(frozen=True, slots=True)
 class SealOutput:
     """Have the output's service seal it."""
+
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOutput:
+    """Have the service that is named for it keep a copy; before its seal."""
 
     output: Output
 
@@ -187,7 +232,7 @@ class DiscardRun:
 
 @dataclass(frozen=True, slots=True)
 class DropOutput:
-    """Have a service delete a sealed attempt that is not the winner."""
+    """Have a service delete a sealed attempt that is not the winner, or a copy of one."""
 
     id: AttemptId
     service: ServiceId
@@ -212,4 +257,4 @@ class GiveUp:
     failure: Failure
 
 
-Action: TypeAlias = SealOutput | StopRun | DiscardRun | DropOutput | Retry | GiveUp
+Action: TypeAlias = SealOutput | KeepOutput | StopRun | DiscardRun | DropOutput | Retry | GiveUp

@@ -27,7 +27,7 @@ BROKEN = partition_pb2.PUSH_STATUS_UNSPECIFIED
 """The status of attempts whose stream broke: it is not known what the service has of them."""
 
 PushStatus: TypeAlias = "partition_pb2.PushStatus.ValueType"
-OnResult: TypeAlias = Callable[[AttemptId, PushStatus, str], None]
+OnResult: TypeAlias = "Callable[[AttemptId, PushLink, PushStatus, str], None]"
 PushCall: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
 
 
@@ -66,7 +66,7 @@ class PushLink:
         job_uid: str,
         on_result: OnResult,
     ) -> None:
-        self._name = service.service_id
+        self.service = service.service_id
         self._address = service.address
         self._connections = connections
         self._job_uid = job_uid
@@ -116,14 +116,15 @@ class PushLink:
             if self._known:
                 log.warning(
                     "push stream broke",
-                    extra={"service": self._name, "reason": reason, "attempts": len(self._known)},
+                    extra={"service": self.service, "reason": reason, "attempts": len(self._known)},
                 )
             failed, self._known = self._known, set()
             self._pending.clear()
             self._due.clear()
             self._relieve(self._pending_bytes)
             for attempt in failed:
-                self._on_result(attempt, BROKEN, f"the push to {self._name} broke: {reason}")
+                broke = f"the push to {self.service} broke: {reason}"
+                self._on_result(attempt, self, BROKEN, broke)
 
     def _entry(self, attempt: AttemptId, task: coordinator_pb2.TaskAssignment) -> _Entry:
         self._due.set()
@@ -174,7 +175,7 @@ class PushLink:
                     attempt = attempt_from_wire(result.attempt)
                     if attempt in self._known:
                         self._known.remove(attempt)
-                        self._on_result(attempt, result.status, result.message)
+                        self._on_result(attempt, self, result.status, result.message)
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
         return "the service ended it"

@@ -22,7 +22,7 @@ from disco_engine.wire import attempt_from_wire, totals_from_wire
 from disco_engine.worker.attempts import Attempt
 from disco_engine.worker.feeds import Feeds
 from disco_engine.worker.pacing import Pace
-from disco_engine.worker.push import BROKEN, PushLinks, PushStatus
+from disco_engine.worker.push import BROKEN, PushLink, PushLinks, PushStatus
 from disco_engine.worker.reports import ReportBook
 from disco_engine.worker.slots import Slot
 
@@ -271,10 +271,10 @@ class Workload:
                 self._deliver(attempt, report)
             else:
                 attempt.report = report
-                attempt.link.complete(attempt.id, attempt.task, _sum(report.finished))
+                for link in attempt.links:
+                    link.complete(attempt.id, attempt.task, _sum(report.finished))
         else:
-            if attempt.link is not None:
-                attempt.link.abandon(attempt.id)
+            attempt.abandon()
             self._deliver(attempt, report)
         self._dispatch()
         self._wake()
@@ -283,9 +283,13 @@ class Workload:
         attempt = slot.running
         if attempt is None or attempt.over:
             return
+        run = attempt.task.run
         if attempt.link is None:
-            attempt.link = self._links.to(attempt.task.run.push_to, self.pushed)
-        attempt.link.add(attempt.id, attempt.task, output.blocks, output.ByteSize(), slot)
+            attempt.link = self._links.to(run.push_to, self.pushed)
+            if run.HasField("copy_to"):
+                attempt.copy = self._links.to(run.copy_to, self.pushed)
+        for link in attempt.links:
+            link.add(attempt.id, attempt.task, output.blocks, output.ByteSize(), slot)
 
     # --- for the push links -------------------------------------------------------------------
 
@@ -365,8 +369,7 @@ class Workload:
     def _take_out(self, attempt: Attempt) -> None:
         attempt.over = True
         slot = attempt.slot
-        if attempt.link is not None:
-            attempt.link.abandon(attempt.id)
+        attempt.abandon()
         if slot is not None and slot.running is attempt:
             slot.kill()
         elif slot is not None:

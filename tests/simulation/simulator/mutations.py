@@ -10,14 +10,22 @@ from typing import Any
 
 from disco_engine import outputs
 from disco_engine.coordinator.services import Services
-from disco_engine.core import job_run, losses, task
+from disco_engine.core import job_run, ledger, losses, task
 from disco_engine.core.events import Outcome
 from disco_engine.core.grouping import NODE_GROUPINGS
 from disco_engine.core.inventory import Found
 from disco_engine.core.job import JobMachine
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.ledger import AttemptState, Ledger, Verdict, WrongJobError
-from disco_engine.core.model import AttemptId, Group, NodeName, SealedAttempt, Totals, WorkerId
+from disco_engine.core.model import (
+    AttemptId,
+    Group,
+    NodeName,
+    SealedAttempt,
+    ServiceId,
+    Totals,
+    WorkerId,
+)
 from disco_engine.core.stages import StageRun
 from disco_engine.core.task import Decision, Task, TaskState
 from disco_engine.core.task_events import DropOutput, Output, SealOutput
@@ -26,6 +34,7 @@ from disco_engine.outputs import committing
 from disco_engine.partition import intake, stage
 from disco_engine.partition.budget import ByteBudget
 from disco_engine.partition.journal import Entry, Journal, Kind
+from disco_engine.partition.store import Store
 from disco_engine.partition.writer import Writer
 from disco_engine.worker import fetch
 from disco_engine.worker.reports import ReportBook
@@ -139,6 +148,40 @@ async def _count_from_one(self: Services, *, least: int, **more: Any) -> int:
     return await _next_epoch(self, least=1, **more)
 
 
+# --- copies -----------------------------------------------------------------------------------
+
+_output_lost = task._output_lost
+
+
+def _make_it_again(one: Task, attempt: AttemptId, reason: str) -> Decision:
+    if one.output is not None and one.output.copy is not None:
+        one = replace(one, output=replace(one.output, copy=None))
+    return _output_lost(one, attempt, reason)
+
+
+def _read_it_at_once(one: Task, attempt: AttemptId, reason: str) -> Decision:
+    output = one.output
+    if one.state is TaskState.DONE and output is not None and output.copy is not None:
+        return replace(one, output=replace(output, service=output.copy, copy=None)), []
+    return _output_lost(one, attempt, reason)
+
+
+def _discard_the_first(attempt: AttemptId, *services: ServiceId | None) -> list[Any]:
+    return _discard_at(attempt, *services[:1])
+
+
+_discard_at = task._discard_at
+
+
+def _seal_copies(self: Store, *what: Any) -> Verdict:
+    self.seal(*what)
+    return Verdict.KEPT
+
+
+def _restore_sealed(self: Ledger, attempt: AttemptId) -> None:
+    self._states[attempt] = AttemptState.SEALED
+
+
 # --- the partition service --------------------------------------------------------------------
 
 
@@ -249,6 +292,10 @@ def _strikes(*wanted: Fault) -> Callable[[Simulation], bool]:
     return all_strike
 
 
+def _has_copies(simulation: Simulation) -> bool:
+    return simulation.settings.copies > 1
+
+
 def _has_output(simulation: Simulation) -> bool:
     return simulation.job.has_output
 
@@ -327,6 +374,42 @@ MUTATIONS = (
         changes=((Services, "next_epoch", _count_from_one),),
         needs=_strikes(faults.lose_volume, faults.kill_coordinator),
         seeds=600,
+    ),
+    Mutation(
+        name="copy never read",
+        why="a task that is lost runs again, that is simple and always right",
+        changes=((task, "_output_lost", _make_it_again),),
+        needs=_has_copies,
+    ),
+    Mutation(
+        name="copy read before it is sealed",
+        why="it is all there, so readers may go on",
+        changes=((task, "_output_lost", _read_it_at_once),),
+        needs=_has_copies,
+    ),
+    Mutation(
+        name="copy of a loser left behind",
+        why="nobody reads it",
+        changes=((task, "_discard_at", _discard_the_first),),
+        needs=_has_copies,
+    ),
+    Mutation(
+        name="copy sealed like its original",
+        why="two that can be read are better than one",
+        changes=((Store, "keep", _seal_copies),),
+        needs=_has_copies,
+    ),
+    Mutation(
+        name="copy sealed by a restart",
+        why="all of it is on disk",
+        changes=((Ledger, "restore_copy", _restore_sealed),),
+        needs=_has_copies,
+    ),
+    Mutation(
+        name="copies forgotten with their epoch",
+        why="what is not sealed when a coordinator ends is made again",
+        changes=((ledger, "_LASTING", frozenset({AttemptState.SEALED})),),
+        needs=_has_copies,
     ),
     Mutation(
         name="sealed before it is complete",

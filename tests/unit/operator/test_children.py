@@ -17,6 +17,8 @@ from disco_operator.names import slug
 
 FULL = {
     "output": {"url": "/out"},
+    "image": "registry.example/mine:1",
+    "imagePullSecrets": [{"name": "registry"}],
     "partitionService": {"replicas": 2, "storage": {"emptyDir": {"sizeLimit": "1Gi"}}},
     "stages": {"reduce": {"workers": {"nodeSelector": {"disk": "fast"}}}},
     "requirements": ["numpy==2"],
@@ -51,6 +53,14 @@ def test_every_container_is_restricted(full: Any) -> None:
             assert context["allowPrivilegeEscalation"] is False
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_every_pod_may_pull_the_image_with_the_jobs_own_credentials(full: Any) -> None:
+    for name, template in _pods(full).items():
+        spec = template["spec"]
+        assert spec["imagePullSecrets"] == [{"name": "registry"}], name
+        for container in [*spec["containers"], *spec.get("initContainers", ())]:
+            assert container["image"] == "registry.example/mine:1", name
 
 
 def test_no_token_and_no_key_stands_in_a_pod(full: Any) -> None:

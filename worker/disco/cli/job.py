@@ -40,22 +40,38 @@ Examples:
 @click.option("-m", "--has-map", is_flag=True, help='The job has a stage "map".')
 @click.option("-r", "--has-reduce", is_flag=True, help='The job has a stage "reduce".')
 @click.option(
-    "-n", "--nr-reduces", type=click.IntRange(min=1), default=1, show_default=True,
+    "-n",
+    "--nr-reduces",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
     help="Labels that the map writes: 1 makes one task of the reduce, more one for each label.",
 )
 @click.option("-o", "--owner", help="Of the job, for people.")
 @click.option("-p", "--prefix", help="What the job's name begins with.  [the program's name]")
 @click.option(
-    "-S", "--scheduler", nargs=2, multiple=True, metavar="KEY VALUE",
+    "-S",
+    "--scheduler",
+    nargs=2,
+    multiple=True,
+    metavar="KEY VALUE",
     help="A parameter of the scheduler, such as max_cores 4; may be repeated.",
 )
 @click.option(
-    "-e", "--env", nargs=2, multiple=True, metavar="NAME VALUE",
+    "-e",
+    "--env",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
     help="An environment variable of the program; may be repeated.",
 )
 @click.option(
-    "-f", "--file", "files", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    multiple=True, help="A file that the program finds in its directory; may be repeated.",
+    "-f",
+    "--file",
+    "files",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A file that the program finds in its directory; may be repeated.",
 )
 @click.option(
     "-d", "--data", default="", metavar="TEXT|@FILE", help="What its job file has for the program."
@@ -70,7 +86,7 @@ def job(
 
     It speaks Disco's worker protocol: docs/other-languages.md says how. INPUTs are what "disco run"
     takes, or the lines of standard input if there are none; the program is given their URLs.
-    """  # fmt: skip
+    """
     from disco.settings import DiscoSettings
 
     with _wrong_use():
@@ -132,10 +148,8 @@ def _jobpack(job: "Job") -> bytes:
 
     worker = job.worker_for({})
     jobdict = {**worker.jobdict(job), "worker": f"lib/{worker['program']}"}
-    pack = JobPack(
-        JOBPACK_VERSION2, jobdict, worker["env"], worker.jobhome(job), worker["jobdata"]
-    )
-    return pack.dumps()
+    home = worker.jobhome(job)
+    return JobPack(JOBPACK_VERSION2, jobdict, worker["env"], home, worker["jobdata"]).dumps()
 
 
 def _run_here(job: "Job") -> int:

@@ -139,16 +139,16 @@ def test_events_are_told_so_far_and_shown_while_waiting(
     elsewhere: Elsewhere, job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere.do(elsewhere.backend.print, "default", job.name, "hello", task=3)
-    assert [(number, text) for number, (_, _, text) in job.events()] == [
-        (1, "[map:3] output: hello")
-    ]
+    ((offset, (_, _, text)),) = job.events()
+    assert text == "MSG: [map:3] hello"
+    assert list(job.events(offset)) == []
     finish(elsewhere, job, message="done")
     job.wait(show=True)
     first, second = capsys.readouterr().err.splitlines()
-    assert first.endswith("[map:3] output: hello")
+    assert first.endswith("MSG: [map:3] hello")
     assert second.endswith("job-finished: done")
     raw = Disco(str(job.disco.master)).rawevents(job.name).splitlines()
-    assert [json.loads(line)[2] for line in raw] == ["[map:3] output: hello", "job-finished: done"]
+    assert [json.loads(line)[2] for line in raw] == ["MSG: [map:3] hello", "job-finished: done"]
 
 
 def test_many_events_are_all_told(elsewhere: Elsewhere, job: Job) -> None:

@@ -64,6 +64,7 @@ class FakeMachine(Observed):
         self.parts: list[ResultPart] = []
         self.untaken: list[str] = []
         self.values = ValueBook()
+        self.knows_values = True
         self.script: Callable[[Event], Sequence[Action]] = lambda event: ()
 
     def make(

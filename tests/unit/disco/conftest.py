@@ -18,6 +18,7 @@ from disco_engine.program import PlanRequest, Program, ShuffleSource
 from disco_engine.records.blocks import Frame
 from disco_engine.records.readers import pairs_of
 from disco_engine.records.writers import RecordWriter, ShuffleWriter
+from disco_engine.worker.slot.values import AttemptValues
 
 NODES = ("node-0", "node-1")
 NOTHING = object()
@@ -59,6 +60,7 @@ class MemoryContext:
     read_records: int = 0
     read_bytes: int = 0
     statuses: list[str] = field(default_factory=list)
+    values: AttemptValues = field(default_factory=lambda: AttemptValues(lambda key: None))
     current: object = NOTHING
     _writer: ShuffleWriter | None = None
 

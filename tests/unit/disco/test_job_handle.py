@@ -37,7 +37,7 @@ class FakeEngine:
         self.cancelled = ""
         self.progress: coordinator_pb2.JobProgress | None = None
         self.error: EngineError | None = None
-        self.events: Sequence[coordinator_pb2.JobEvent] = ()
+        self.happened: Sequence[coordinator_pb2.JobEvent] = ()
         self.made.append(self)
 
     def start(self) -> "FakeEngine":
@@ -68,7 +68,10 @@ class FakeEngine:
         return self.progress
 
     def watch(self) -> Iterator[coordinator_pb2.WatchReply]:
-        yield coordinator_pb2.WatchReply(progress=self.progress, events=self.events)
+        yield coordinator_pb2.WatchReply(progress=self.progress, events=self.happened)
+
+    def events(self, after: int) -> list[tuple[int, coordinator_pb2.JobEvent]]:
+        return list(enumerate(self.happened, start=1))[after:]
 
     def results(self) -> list[coordinator_pb2.ResultPart]:
         return [] if self.progress is None else list(self.progress.results)
@@ -273,7 +276,7 @@ def test_events_are_shown_on_standard_error_while_waiting(
     engines: list[FakeEngine], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = started()
-    engines[0].events = [
+    engines[0].happened = [
         coordinator_pb2.JobEvent(kind="stage-started", stage_name="map", text="8 tasks"),
         coordinator_pb2.JobEvent(
             kind="output",
@@ -446,15 +449,13 @@ def test_jobinfo_and_joblist_tell_what_there_is_to_know(engines: list[FakeEngine
 
 def test_events_are_numbered_and_can_be_taken_up_again(engines: list[FakeEngine]) -> None:
     job = started()
-    engines[0].events = [
+    engines[0].happened = [
         coordinator_pb2.JobEvent(kind="status", text=text, time_s=0) for text in "abc"
     ]
-    assert [(number, event[2]) for number, event in job.events(1)] == [
-        (2, "status: b"),
-        (3, "status: c"),
-    ]
+    (first, _), *_ = job.events()
+    assert [message for _, (_, _, message) in job.events(first)] == ["MSG: b", "MSG: c"]
     lines = Disco().rawevents(job.name).splitlines()
-    assert [json.loads(line)[1:] for line in lines] == [["master", f"status: {c}"] for c in "abc"]
+    assert [json.loads(line)[1:] for line in lines] == [["master", f"MSG: {c}"] for c in "abc"]
 
 
 def test_a_job_may_be_made_of_arguments_only(engines: list[FakeEngine]) -> None:

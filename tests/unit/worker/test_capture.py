@@ -56,7 +56,15 @@ def test_the_end_of_a_flood_is_kept_with_a_note_of_what_is_missing() -> None:
     assert note == f"[… {50_000_007 - KEPT_BYTES:,} bytes before this were cut …]"
 
 
-def test_output_that_is_not_text_is_shown_as_well_as_possible() -> None:
+def test_a_line_that_is_not_text_is_told_as_what_it_is() -> None:
     capture = OutputCapture()
-    capture.feed(b"caf\xe9")
-    assert capture.take(1) == "caf\ufffd"
+    capture.feed("café\n".encode() + b"caf\xe9 \\\n" + b"end")
+    assert capture.take(1) == "café\nBinary message data: caf\\xe9 \\\\\nend"
+
+
+def test_a_character_that_was_cut_with_what_came_before_makes_no_line_binary() -> None:
+    capture = OutputCapture()
+    capture.feed("é".encode() * KEPT_BYTES + b"x")
+    note, _, kept = capture.take(1).partition("\n")
+    assert note.startswith("[… ")
+    assert kept == "é" * (KEPT_BYTES // 2 - 1) + "x"

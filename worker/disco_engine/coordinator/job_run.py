@@ -11,13 +11,12 @@ from disco_engine.coordinator.farewell import Farewell
 from disco_engine.coordinator.hearing import Hearing
 from disco_engine.coordinator.lobby import Lobby
 from disco_engine.coordinator.progress import Counted, Journal, Progress
-from disco_engine.coordinator.server import CoordinatorServicer, Desks
+from disco_engine.coordinator.server import CoordinatorServicer, Desks, Remembering
 from disco_engine.coordinator.services import Services
 from disco_engine.coordinator.workers import Workers
 from disco_engine.core.events import CancelRequested, Tick
 from disco_engine.core.model import ServiceId
 from disco_engine.core.settings import JobSettings
-from disco_engine.core.values import ValueBook
 from disco_engine.rpc import aio_server, listen
 from disco_engine.wire import settings_from_wire
 
@@ -29,13 +28,8 @@ LATE_TICK_S = 1.0
 STOP_GRACE_S = 0.5
 
 
-class WholeMachine(Machine, Counted, Protocol):
+class WholeMachine(Machine, Counted, Remembering, Protocol):
     """All that is used of ``core.job.JobMachine``."""
-
-    @property
-    def values(self) -> ValueBook:
-        """What the tasks that are done left beside their records."""
-        ...
 
 
 class MachineMaker(Protocol):
@@ -177,7 +171,7 @@ class _Parts:
             driver=self._driver,
             hearing=self._hearing,
             progress=self._progress,
-            values=machine.values,
+            machine=machine,
         )
 
     async def run(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -23,6 +23,20 @@ HELLO_DEADLINE_S = 10.0
 BREAK_NOTICED_S = 0.2
 
 
+class Remembering(Protocol):
+    """The part of ``core.job.JobMachine`` that knows what tasks left beside their records."""
+
+    @property
+    def values(self) -> ValueBook:
+        """What the tasks that are done left."""
+        ...
+
+    @property
+    def knows_values(self) -> bool:
+        """Whether the services have told what earlier coordinators had sealed, or it is over."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desks:
     """Who takes what callers say, once there is a job to talk about."""
@@ -30,7 +44,7 @@ class Desks:
     driver: Driver
     hearing: Hearing
     progress: Progress
-    values: ValueBook
+    machine: Remembering
 
 
 class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
@@ -118,12 +132,12 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
             coordinator_pb2.ValuesRequest, coordinator_pb2.ValuesReply
         ],
     ) -> None:
-        if self._desks is None:
+        if self._desks is None or not self._desks.machine.knows_values:
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 "the coordinator waits for its partition services: come again",
             )
-        selected = self._desks.values.select(request.key, request.prefix)
+        selected = self._desks.machine.values.select(request.key, request.prefix)
         with _until_broken():
             for values in portions_of_values(selected, keys_only=request.keys_only):
                 await context.write(coordinator_pb2.ValuesReply(values=values))

@@ -133,6 +133,11 @@ class JobMachine:
         """What the tasks that are done left beside their records; for reading only."""
         return self._run.values
 
+    @property
+    def knows_values(self) -> bool:
+        """Whether the services have told what earlier coordinators had sealed, or it is over."""
+        return self._run.started or self._run.finish is not None
+
     def stage_counts(self) -> list[StageCounts]:
         """Return the plan's stages in numbers, in order; empty until there is a plan."""
         takers = self._run.workers.takers

@@ -19,7 +19,6 @@ from disco_operator.conditions import Condition, Phase, drop_condition, is_true
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
-from disco_operator.saying import unheeded
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 CODE_RETRY_S = 10.0
@@ -62,8 +61,7 @@ def _not_started(job: DiscoJob, status: Json, observed: Observed, now: datetime)
         return _refused(job, status, "CodeNotFound", problem, CODE_RETRY_S, now)
     if strangers := _strangers(job, observed):
         return _refused(job, status, *strangers, CLEANUP_RETRY_S, now)
-    message = "; ".join(("the spec makes sense", *unheeded(spec)))
-    note(job, status, Condition.ACCEPTED, True, "Accepted", message, now)
+    note(job, status, Condition.ACCEPTED, True, "Accepted", "the spec makes sense", now)
     if spec.suspend:
         first = not is_true(status, Condition.SUSPENDED)
         message = "not started: set spec.suspend to false to start it"
@@ -95,15 +93,11 @@ def _start(
         if again
         else "coordinator, partition services and workers are being started",
     )
-    warnings = (
-        Announcement(kind="Warning", reason="NotHeeded", message=message)
-        for message in unheeded(job.spec)
-    )
     return Decision(
         status=status,
         wanted=working.wanted_children(job, status, observed),
         follow=True,
-        announcements=(said, *warnings),
+        announcements=(said,),
         again_in_s=working.LOOK_AGAIN_S,
         status_first=True,
     )

@@ -1,10 +1,9 @@
-"""What people are told: which things become Kubernetes events, and what of a spec has no effect."""
+"""What people are told: which things become Kubernetes events."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from disco.manifest import Spec
 from disco.v1 import coordinator_pb2
 from disco_operator.wanted import Announcement
 
@@ -47,12 +46,3 @@ def events_of(events: Sequence[coordinator_pb2.JobEvent]) -> Iterator[Announceme
                 reason=reason,
                 message=f"and {number - MAX_OF_A_KIND} more of this kind at about the same time",
             )
-
-
-def unheeded(spec: Spec) -> Iterator[str]:
-    """Yield what the spec asks for and this version does not do."""
-    if spec.partition_service.copies > 1:
-        yield (
-            "spec.partitionService.copies has no effect in this version: each output is kept once,"
-            " and made again if it is lost"
-        )

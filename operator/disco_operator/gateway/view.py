@@ -6,12 +6,10 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from disco.manifest import ManifestError, parse_spec
 from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 from disco_engine.core.model import PLAN_STAGE
 from disco_operator.conditions import Condition, Phase, condition_of
 from disco_operator.model import GROUP, Json, read_time
-from disco_operator.saying import unheeded
 from disco_operator.stream import OVER
 
 REQUEST_ANNOTATION = f"{GROUP}/request-id"
@@ -117,7 +115,6 @@ def job_of(
     status = body.get("status", {})
     job.stages.extend(_stages(status))
     job.failures.extend(_failures(status))
-    job.warnings.extend(_warnings(body.get("spec", {})))
     if spec and _deeper_than(body.get("spec", {}), MAX_DEPTH):
         job.warnings.append("the spec is nested too deeply to be shown here: kubectl shows it")
     elif spec:
@@ -210,13 +207,6 @@ def _failures(status: Json) -> Iterable[coordinator_pb2.FailureReport]:
             worker_id=failure.get("worker", ""),
             node=failure.get("node", ""),
         )
-
-
-def _warnings(spec: Mapping[str, Any]) -> Iterable[str]:
-    try:
-        return list(unheeded(parse_spec(spec)))
-    except ManifestError:
-        return ()
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -34,6 +34,13 @@ def test_what_is_not_said_has_defaults() -> None:
     assert spec.partition_service.keep_after_failure == 3600.0
 
 
+def test_more_than_two_copies_are_refused() -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse_spec({"job": "words:Count", "partitionService": {"replicas": 3, "copies": 3}})
+
+    assert str(caught.value) == "spec.partitionService.copies: expected 1 or 2, found 3"
+
+
 def test_each_mistake_of_a_spec_is_a_line_with_its_path() -> None:
     with pytest.raises(ManifestError) as caught:
         parse_spec({"inputs": [{"url": "a"}], "worker": {}, "partitionService": {"copies": 2}})

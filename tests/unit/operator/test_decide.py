@@ -260,15 +260,6 @@ def test_the_job_is_deleted_when_its_time_is_over(build: Build) -> None:
     assert story.deleted
 
 
-def test_what_a_spec_asks_for_in_vain_is_said(build: Build) -> None:
-    services = {"replicas": 2, "copies": 2}
-    story = build.Story({"speculation": {"enabled": True}, "partitionService": services})
-    story.look()
-    assert story.said == ["Started", "NotHeeded"]
-    assert "speculation" not in story.message("Accepted")
-    assert "copies has no effect" in story.message("Accepted")
-
-
 def test_stages_that_the_job_does_not_have_are_named(build: Build) -> None:
     """A typing error would mean that resources are not applied, without a word."""
     story = build.Story({"stages": {"redcue": {"workers": {"replicas": 9}}}}).running()

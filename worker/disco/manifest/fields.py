@@ -137,6 +137,7 @@ SourceText: TypeAlias = Annotated[
 ]
 Flag: TypeAlias = Annotated[bool, expected("true or false")]
 Count: TypeAlias = Annotated[int, Field(ge=1), expected("an integer of at least 1")]
+Copies: TypeAlias = Annotated[int, Field(ge=1, le=2), expected("1 or 2")]
 CountOrZero: TypeAlias = Annotated[int, Field(ge=0), expected("an integer of at least 0")]
 Factor: TypeAlias = Annotated[float, Field(ge=1), expected("a number of at least 1")]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1), expected("a number from 0 to 1")]

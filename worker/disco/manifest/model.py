@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from disco.manifest.fields import (
     ClaimSpec,
+    Copies,
     Count,
     CountOrZero,
     Factor,
@@ -242,9 +243,9 @@ class PartitionService(PodSettings):
     """How many pods share the job's data."""
     storage: Storage | None = None
     """Where they keep it. Unset: emptyDir without a limit."""
-    copies: Count = 1
-    """How many services keep each output. With 2, losing one costs nothing; with 1, the tasks
-    whose output is lost run again."""
+    copies: Copies = 1
+    """How many services keep each output, 1 or 2. With 2, every block is sent and written twice,
+    and when a service is lost no task runs again; with 1, those run again whose output it had."""
     keep_after_failure: Seconds = Field(default="1h", validate_default=True)
     """How long the services stay after the job has failed, with what its tasks have finished, so
     that ``retry`` need not start from nothing. 0: not at all."""
@@ -392,6 +393,7 @@ class Spec(Model):
         """
         exclusion = self.retries.exclusion
         rivals = self.speculation if self.speculation and self.speculation.enabled else None
+        copies = self.partition_service.copies
         asked = {
             "max_attempts": self.retries.max_attempts,
             "max_consecutive_losses": self.retries.max_consecutive_losses,
@@ -400,6 +402,7 @@ class Spec(Model):
             "memory_limit_bytes": self.memory_limit,
             "sort_memory_bytes": self.sort_memory,
             "split_size_bytes": self.split_size,
+            "copies": copies if copies > 1 else None,
             "speculation_quantile": rivals and rivals.quantile,
             "speculation_multiplier": rivals and (rivals.multiplier or SPECULATION_MULTIPLIER),
         }

@@ -137,3 +137,12 @@ def test_a_constructor_that_fails_is_shown() -> None:
     told = problem("words.py", code)
     assert told.startswith("Count() of words.py failed:")
     assert told.endswith("ValueError: no database")
+
+
+def test_a_class_may_follow_its_module_after_a_dot(tmp_path: Path) -> None:
+    assert parse_reference("package.jobs.Words", tmp_path) == parse_reference(
+        "package.jobs:Words", tmp_path
+    )
+    for nothing in ("Words", ".Words", "package.jobs."):
+        with pytest.raises(JobNotFoundError, match="expected a manifest"):
+            parse_reference(nothing, tmp_path)

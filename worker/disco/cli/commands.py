@@ -18,6 +18,10 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Beside its records": ("oob", "pstats"),
     "Jobs of a server": ("cancel", "retry", "delete"),
     "Around them": ("render", "config", "completion", "version"),
+    "Names that Disco had": (
+        *("jobs", "jobdict", "kill", "purge", "stageresults", "deref", "nodeinfo"),
+        *("client_version", "master_version"),
+    ),
 }
 
 
@@ -31,9 +35,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command, or None if there is none of that name."""
         if cmd_name not in self.list_commands(ctx):
-            return None
+            return _without_meaning(cmd_name)
         module = import_module(f"disco.cli.{_HOMES.get(cmd_name, cmd_name)}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, _ALIASES.get(cmd_name, cmd_name))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -52,12 +56,27 @@ class Commands(click.Group):
                 if (command := self.get_command(ctx, name)) is not None
             ]
             with formatter.section(title):
-                formatter.write_dl(rows, col_max=12)
+                formatter.write_dl(rows, col_max=14)
 
 
 _HOMES = {
     "ls": "listing",
     **dict.fromkeys(("cancel", "retry", "delete"), "acting"),
     **dict.fromkeys(("oob", "pstats"), "values"),
+    **dict.fromkeys(("kill", "purge"), "acting"),
+    **dict.fromkeys(
+        ("jobs", "jobdict", "stageresults", "deref", "nodeinfo", "client_version"), "disco_names"
+    ),
+    "master_version": "disco_names",
 }
 """Modules that are not named like their command."""
+
+_ALIASES = {"kill": "cancel", "purge": "delete"}
+"""What commands are called in their modules, if otherwise."""
+
+
+def _without_meaning(name: str) -> click.Command | None:
+    """Return the command that says what does what Disco's did; None: Disco had none either."""
+    from disco.cli.disco_names import INSTEAD, refusal
+
+    return refusal(name) if name in INSTEAD else None

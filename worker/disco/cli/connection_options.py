@@ -74,6 +74,46 @@ connection_options: Decorator[Any] = together(
 """Gives a command the flags; ``where`` tells what they say."""
 
 
+def _keep_master(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Remember what Disco's programs call a server: its address, or the name of a context."""
+    if value is not None:
+        said = context.find_root().meta.setdefault(__name__, {})
+        said["server" if ":" in value else "context"] = value
+
+
+def _refuse_token(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise click.BadParameter(
+            "all users of a machine see what is on a command line: give --token-file FILE, or set"
+            " DISCO_TOKEN"
+        )
+
+
+def _tell_settings(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    from disco.settings import DiscoSettings
+
+    settings = DiscoSettings()
+    for name in settings.names():
+        shown = "(set)" if name.endswith("_TOKEN") and settings[name] else settings[name]
+        click.echo(f"{name}\t{shown}", err=True)
+
+
+disco_options: Decorator[Any] = together(
+    click.option(
+        "-M", "--master", metavar="HOST:PORT|CONTEXT", expose_value=False, callback=_keep_master,
+        help="As --server, or as --context.",
+    ),
+    click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=_tell_settings,
+        help="Tell the settings that programs have.",
+    ),
+    click.option("-t", "--token", hidden=True, expose_value=False, callback=_refuse_token),
+)  # fmt: skip
+"""Those that Disco's command has before all of its commands."""
+
+
 def where() -> Where:
     """Return what the flags of the command that runs, and of the group, say."""
     said: dict[str, Any] = click.get_current_context().find_root().meta.get(__name__, {})

@@ -75,7 +75,9 @@ def parse_reference(text: str, directory: Path) -> JobReference:
             directory=path.resolve().parent,
             file=path,
         )
-    if not attribute:
+    if not attribute:  # module.Class, as Disco's command took it
+        name, _, attribute = name.rpartition(".")
+    if not name or (not attribute.isidentifier() and not colon):
         raise JobNotFoundError(f"{text}: expected {_EXPECTED}")
     return JobReference(module=name, attribute=attribute, directory=directory)
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from disco.cli.commands import Commands
-from disco.cli.connection_options import connection_options
+from disco.cli.connection_options import connection_options, disco_options
 from disco.cli.errors import EXIT_INTERRUPTED, reader_gone
 
 _EPILOG = """
@@ -28,6 +28,7 @@ Examples:
 )
 @click.version_option(package_name="disco-k8s", prog_name="disco")
 @connection_options
+@disco_options
 @click.pass_context
 def cli(context: click.Context) -> None:
     """MapReduce and multi-stage pipelines in plain Python.

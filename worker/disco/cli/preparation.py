@@ -11,10 +11,11 @@ from disco.cli.jobfile import JobNotFoundError, JobReference, load_job
 from disco.cli.request import JobRequest, WrongUseError
 from disco.error import DiscoError
 from disco.job import Job
-from disco.submission import job_spec
+from disco.submission import job_spec, unique_name
 from disco.v1 import job_pb2
 from disco.worker.base import Worker
 from disco.worker.params import merged_params
+from disco.worker.saving import is_saved
 from disco_engine.local.machine import cores
 
 NO_INPUT = "no input: give INPUT arguments, or the job an input of its own"
@@ -44,10 +45,12 @@ def prepare(request: JobRequest) -> Prepared:
             if request.params:
                 own = worker.getitem("params", job, {})
                 jobargs["params"] = merged_params(own, request.params)
+            name = request.name or job.name or type(job).__name__
             spec = job_spec(
                 job,
                 jobargs,
-                name=request.name or job.name or type(job).__name__,
+                # A tag with results must not be that of another run.
+                name=unique_name(name) if is_saved(worker, job, jobargs) else name,
                 settings=request.settings,
             )
             if not spec.inputs:  # from Python that may be meant, here something was forgotten

@@ -80,7 +80,9 @@ _SETTINGS = {
     "deadline": "deadline_s",
     "max_attempts": "max_attempts",
 }
-_JOBARGS = ("partitions", "output", "format", "profile")
+_JOBARGS = frozenset(
+    {"partitions", "output", "format", "profile", "map", "reduce", "save_results", "scheduler"}
+)
 
 
 def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> JobRequest:

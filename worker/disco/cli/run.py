@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from disco.cli.disco_flags import disco_flags, translated
 from disco.cli.errors import wrong_use
 from disco.cli.job_options import display_options, given, job_options, record_options
 
@@ -35,6 +36,7 @@ Exit status:
 @job_options
 @record_options
 @display_options
+@disco_flags
 @click.option("--keep-logs", is_flag=True, help="Keep the logs of all processes, and say where.")
 def run(
     job: str,
@@ -49,8 +51,8 @@ def run(
     """Run JOB over the INPUTs on this machine.
 
     JOB is a file and, if the file has several jobs, a name in it (wordcount.py:WordCount); or a
-    module and a name (package.jobs:WordCount); or a DiscoJob manifest (job.yaml), the very one
-    that kubectl apply takes.
+    module and a name (package.jobs:WordCount, or package.jobs.WordCount); or a DiscoJob manifest
+    (job.yaml), the very one that kubectl apply takes.
 
     INPUT is a path, a glob in quotes, a directory, or a URL (http://, s3://, …, raw://text).
     gzip, bzip2, xz and zstd are read as they are. Without any, the job's own or the manifest's
@@ -63,4 +65,5 @@ def run(
         head=head, top=top, quiet=quiet, as_json=as_json, profile=bool(flags.get("profile"))
     )
     with wrong_use():
-        return execute(request_from(job, inputs, given(flags)), showing, keep_logs=keep_logs)
+        asked = translated(given(flags))
+        return execute(request_from(job, inputs, asked), showing, keep_logs=keep_logs)

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,5 +137,37 @@ def _at_once() -> Iterator[None]:
 
 
 def job_argument(**more: Any) -> Callable[[Any], Any]:
-    """Return the decorator for a JOB that a server knows; *more* as for ``click.argument``."""
-    return click.argument("job", type=_JobNameType(), shell_complete=_complete_jobs, **more)
+    """Return the decorator for a JOB that a server knows; *more* as for ``click.argument``.
+
+    "@" is the newest job, "@?TEXT" the newest that has the text in its name, as Disco's command
+    line has it.
+    """
+    argument = click.argument("job", type=_JobNameType(), shell_complete=_complete_jobs, **more)
+
+    def decorate(function: Any) -> Any:
+        @wraps(function)
+        def call(*arguments: Any, job: Any, **named: Any) -> Any:
+            several = not isinstance(job, JobName)
+            found = tuple(map(_newest, job)) if several else _newest(job)
+            return function(*arguments, job=found, **named)
+
+        return argument(call)
+
+    return decorate
+
+
+def _newest(job: JobName) -> JobName:
+    """Return the job that is meant, if it is named by how new it is.
+
+    Raises:
+        CommandError: There is none.
+    """
+    if not job.name.startswith("@"):
+        return job
+    if job.name[1:2] not in ("", "?"):
+        raise CommandError(f"{job}: expected @, @?TEXT or a name", EXIT_WRONG_USE)
+    with open_server(namespace=job.namespace) as client:
+        named = [one for one in client.list() if job.name[2:] in one.name]
+    if not named:
+        raise CommandError(f"{job}: there is no such job", EXIT_WRONG_USE)
+    return JobName(job.namespace, max(named, key=lambda one: one.created.ToNanoseconds()).name)

@@ -55,8 +55,9 @@ class LocalEngine:
         spec: The job.
         workers: Worker processes, at least 1.
         slots: Tasks that each runs at the same time, at least 1.
-        partition_services: Processes that keep what tasks write, at least 1. Service *i* and every
-            worker whose number is *i* modulo their number count as one node.
+        partition_services: Processes that keep what tasks write, at least 1, and at least as many
+            as the job wants copies of each output. Service *i* and every worker whose number is *i*
+            modulo their number count as one node.
         token: What the processes prove to each other; None: ``session_token()``.
         run_dir: An empty or new directory for the run's files; None: a temporary one. ``close``
             removes it.
@@ -84,6 +85,7 @@ class LocalEngine:
         silence_s: float = SILENCE_S,
         values_file: Path | None = None,
     ) -> None:
+        partition_services = max(partition_services, spec.settings.copies)
         _check_numbers(workers, slots, partition_services)
         self._owner = os.getpid()
         self._spec = spec

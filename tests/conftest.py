@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = Path(__file__).parent / "programs"
+TESTS = Path(__file__).parent
+SOURCES = {
+    "wordcount.c": TESTS / "programs" / "wordcount.c",
+    "external.c": TESTS / "programs" / "external.c",
+    "wordcount.go": TESTS.parent / "examples" / "14-in-go" / "wordcount.go",
+}
 
 # Else pytest-asyncio asks for the main thread's loop before the first asynchronous test, which
 # makes one that nobody closes; that is an error here as soon as it is collected.
@@ -18,7 +23,7 @@ asyncio.set_event_loop(None)
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give a function that compiles one of ``programs/`` (C or Go) and returns the program.
+    """Give a function that compiles one of ``SOURCES`` and returns the program.
 
     A test that needs a compiler that is not there is skipped, unless CI must run it.
     """
@@ -36,7 +41,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             pytest.skip(f"needs a compiler for {source}")
         options = ["-Wall", "-Werror", "-O1"] if c else ["build"]
         subprocess.run(
-            [compiler, *options, "-o", str(program), str(PROGRAMS / source)],
+            [compiler, *options, "-o", str(program), str(SOURCES[source])],
             check=True,
             env={**os.environ, "CGO_ENABLED": "0"},
         )

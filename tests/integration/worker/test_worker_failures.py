@@ -296,6 +296,42 @@ async def test_user_code_that_closes_its_streams_hurts_only_itself(bench: Bench,
     assert (await coordinator.run(inputs=do("speak"))).output == "still here\n"
 
 
+async def test_a_process_that_user_code_forks_never_speaks_for_its_slot(
+    bench: Bench, do: Do
+) -> None:
+    """Both came back to the slot, and took each other's tasks; the job stood still."""
+    coordinator = await bench.begin(
+        """
+        def fork(context):
+            os.fork()
+            context.writer().add(0, "key", 1)
+        def pid(context):
+            print(os.getpid())
+        """
+    )
+    service = await bench.partition()
+    await bench.worker()
+    before = await coordinator.run(inputs=do("pid"))
+    report = await coordinator.run(inputs=do("fork"), push_to=service.address, layout=1)
+    after = [await coordinator.run(inputs=do("pid")) for _ in range(5)]
+    assert [label.totals.records for label in report.finished.labels] == [1]
+    assert {report.output for report in after} == {before.output}
+
+
+async def test_code_that_closes_its_slots_connection_is_told_so(bench: Bench, do: Do) -> None:
+    coordinator = await bench.begin(
+        """
+        def close(context):
+            os.closerange(3, 1000)
+        """
+    )
+    await bench.worker()
+    report = await coordinator.run(inputs=do("close"))
+    assert report.failed.kind == USER
+    assert "the job's code has closed it" in report.output
+    assert (await coordinator.run(inputs=do("nothing"))).HasField("finished")
+
+
 async def test_a_slot_has_no_token_and_no_standard_input(bench: Bench, do: Do) -> None:
     coordinator = await bench.begin(
         """

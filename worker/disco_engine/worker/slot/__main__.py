@@ -1,5 +1,6 @@
 """``python -m disco_engine.worker.slot FD``: a slot that speaks to its parent over FD."""
 
+import os
 import socket
 import sys
 
@@ -16,7 +17,9 @@ def main() -> None:
     die_with_parent()
     keep_freed_memory()
     connection = socket.socket(fileno=int(sys.argv[1]))
-    connection.set_inheritable(False)  # what user code starts must not keep it open
+    # What user code starts must not keep it open, and what it forks must not speak for this slot.
+    connection.set_inheritable(False)
+    os.register_at_fork(after_in_child=connection.close)
     printer = Printer()
     printer.install()
     Slot(Conversation(Channel(connection)), printer).serve()

@@ -4,16 +4,22 @@ A slot without its parent has nobody to work for, so the end of the conversation
 at once, together with whatever the user's code started in its process group.
 """
 
+import errno
 import os
 import signal
 import socket
 import struct
+from contextlib import suppress
 from typing import NoReturn
 
 from disco.v1 import slot_pb2
 
 HEADER = struct.Struct("<I")
 _BUFFER_BYTES = 256 * 1024
+_CUT_OFF = b"""\
+This process has no connection to its worker: the job's code has closed it, or has forked and let
+both processes go on. A process that was forked must end with os._exit.
+"""
 
 
 class Channel:
@@ -41,8 +47,8 @@ class Channel:
         self._unsent.clear()
         try:
             self._connection.sendall(data)
-        except OSError:
-            leave()
+        except OSError as error:
+            leave(error)
 
     def send(self, message: slot_pb2.FromSlot) -> None:
         """Send what was queued, then *message*."""
@@ -98,15 +104,23 @@ class Channel:
             received = self._connection.recv_into(view, 0, flags)
         except BlockingIOError:
             raise
-        except OSError:
-            leave()
+        except OSError as error:
+            leave(error)
         if received == 0:
             leave()
         return received
 
 
-def leave() -> NoReturn:
-    """End this process without a word; if it leads a process group, end all of that."""
+def leave(error: OSError | None = None) -> NoReturn:
+    """End this process; if it leads a process group, end all of that.
+
+    Args:
+        error: Why nothing can be said to the parent. A word about it is worth while only if that
+            is the job's own doing, and nobody else's.
+    """
+    if error is not None and error.errno == errno.EBADF:
+        with suppress(OSError):
+            os.write(2, _CUT_OFF)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -1,8 +1,11 @@
 """Turn whatever user code raised into a Failure that a user can act on."""
 
 import copyreg
+import errno
 import importlib
+import os
 import reprlib
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,10 +54,30 @@ def failure_of(
         return error.failure
     return Failure(
         kind=FailureKind.FATAL if planning else FailureKind.USER,
-        message=one_line(error),
+        message=one_line(error) + (_temporary_room() if found_disk_full(error) else ""),
         traceback=user_traceback(error),
         record=record_text(record),
         input=input,
+    )
+
+
+def found_disk_full(error: BaseException) -> bool:
+    """Return whether it is for want of room on a disk that user code has failed."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _temporary_room() -> str:
+    directory = tempfile.gettempdir()
+    state = os.statvfs(directory)
+    free, total = state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
+    return (
+        f"; the disk of {directory}, where the task's temporary files are, has {free:,} of"
+        f" {total:,} bytes left: free space there, or write less"
     )
 
 

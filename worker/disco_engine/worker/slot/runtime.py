@@ -18,11 +18,13 @@ from disco_engine.wire import (
     settings_from_wire,
     values_to_wire,
 )
+from disco_engine.worker.slot.channel import leave
 from disco_engine.worker.slot.context import SlotContext
 from disco_engine.worker.slot.conversation import Conversation
 from disco_engine.worker.slot.failures import (
     RECORD_CHARACTERS,
     failure_of,
+    found_disk_full,
     record_text,
     user_traceback,
 )
@@ -46,6 +48,7 @@ class Slot:
         self._conversation = conversation
         self._printer = printer
         self._started = 0
+        self._pid = os.getpid()
 
     def serve(self) -> None:
         """Load the program and run what comes until told to stop, or until memory ran out."""
@@ -138,7 +141,9 @@ class Slot:
                     record=context.current_record,
                     input=_only_input(task.run),
                     planning=planning,
-                )
+                ),
+                # What it has written for itself is removed with the process.
+                fit=not found_disk_full(error),
             )
         if context.source_failure is not None:
             # Whatever came of it, even success: the program has seen less than there was.
@@ -161,6 +166,8 @@ class Slot:
         match task.WhichOneof("work"):
             case "run":
                 program.run(context)
+                if os.getpid() != self._pid:
+                    leave()  # it has forked, and both have come back
                 output.finish(result)
                 result.values.extend(values_to_wire(context.values.left()))
             case "plan":

@@ -8,8 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from disco_operator.model import Json, written_time
+from disco_operator.sizes import first_of
 
-MAX_MESSAGE = 2_000
+MAX_MESSAGE = 1_000
 
 
 class Condition(StrEnum):
@@ -63,7 +64,7 @@ def set_condition(
         "type": kind.value,
         "status": text,
         "reason": reason,
-        "message": message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 1]}…",
+        "message": first_of(message, MAX_MESSAGE),
         "observedGeneration": generation,
         "lastTransitionTime": since,
     }

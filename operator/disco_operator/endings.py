@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from disco.v1 import coordinator_pb2
 from disco_engine.failures import reason_of
 from disco_operator import names
 from disco_operator.children.partition import keeps_volumes, services_of
@@ -15,6 +16,7 @@ from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 MAX_REASON = 1_000
 LET_GO_S = 1.0
+MAX_PODS = 40
 """After the end of a job, before what is not watched is removed."""
 
 
@@ -79,7 +81,7 @@ def finish(
     succeeded = phase is Phase.SUCCEEDED
     note(job, status, Condition.RUNNING, False, "Finished", f"the job has ended: {phase}", now)
     if succeeded:
-        message = _summary(status)
+        message = _summary(status, progress)
         drop_condition(status, Condition.FAILED)
         note(job, status, Condition.SUCCEEDED, True, reason, message, now)
         _note_results(job, status, observed, now)
@@ -207,11 +209,12 @@ def _next_look(job: DiscoJob, status: Json, now: datetime) -> float | None:
 # --- results -----------------------------------------------------------------------------------
 
 
-def _summary(status: Json) -> str:
-    stages = status.get("stages", [])
-    tasks = sum(stage["tasks"]["done"] for stage in stages)
-    records = stages[-1]["recordsOut"] if stages else 0
-    done = f"{counted(tasks, 'task')} in {counted(len(stages), 'stage')}"
+def _summary(status: Json, progress: coordinator_pb2.JobProgress | None) -> str:
+    told = status.get("stages", [])  # of a job with many stages, not all
+    stages = max(len(told), 0 if progress is None else len(progress.stages))
+    tasks = int(status.get("progress", "0").partition("/")[0])
+    records = told[-1]["recordsOut"] if told else 0
+    done = f"{counted(tasks, 'task')} in {counted(stages, 'stage')}"
     return f"{done}; {counted(records, 'record')} in the result"
 
 
@@ -241,6 +244,7 @@ def _note_results(job: DiscoJob, status: Json, observed: Observed, now: datetime
 
 
 def _partition_pods(observed: Observed) -> list[Json]:
+    """Return the pods that keep results; of more than a status has room for, the first."""
     return sorted(
         (
             {"name": child["metadata"]["name"], "uid": child["metadata"]["uid"]}
@@ -249,7 +253,7 @@ def _partition_pods(observed: Observed) -> list[Json]:
             and child["metadata"]["labels"].get(names.ROLE_LABEL) == names.Role.PARTITION_SERVICE
         ),
         key=lambda pod: pod["name"],
-    )
+    )[:MAX_PODS]
 
 
 def _check_results(

@@ -6,14 +6,18 @@ has happened.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from disco.v1 import common_pb2, coordinator_pb2
 from disco_engine.failures import worth_telling
 from disco_operator.conditions import Phase
 from disco_operator.model import DiscoJob, Json, written_time
+from disco_operator.sizes import first_of, last_of, written_bytes
 
 MAX_STAGES = 100
+MAX_STAGES_BYTES = 6_000
 MAX_FAILURES = 5
+MAX_FAILURES_BYTES = 5_000
 MAX_NAME = 200
 MAX_BYTES = {"message": 800, "traceback": 1_200, "record": 300, "input": 300}
 
@@ -41,12 +45,9 @@ def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: date
         status["coordinator"] = {"epoch": progress.epoch, "lastEvent": progress.last_event}
     if not_yet_informed(progress, status):
         return
-    stages = progress.stages[:MAX_STAGES]
     before = {stage["name"]: stage for stage in status.get("stages", ())}
     began = now - timedelta(seconds=progress.elapsed_s)
-    status["stages"] = [
-        _stage(stage, before.get(stage.name[:MAX_NAME], {}), began) for stage in stages
-    ]
+    status["stages"] = _stages(progress.stages, before, began)
     status["workers"] = progress.workers
     status["slots"] = progress.slots
     status["retries"] = sum(stage.retries for stage in progress.stages)
@@ -55,11 +56,11 @@ def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: date
     if total:
         status["progress"] = f"{done}/{total}"
     if current := current_stage(progress.stages):
-        status["stage"] = current[:MAX_NAME]
+        status["stage"] = first_of(current, MAX_NAME)
     known = {_identity(failure): failure for failure in status.get("failures", ())}
-    status["failures"] = [
-        _failure(report, known, now) for report in worth_telling(progress)[-MAX_FAILURES:]
-    ]
+    status["failures"] = _newest(
+        [_failure(report, known, now) for report in worth_telling(progress)[-MAX_FAILURES:]]
+    )
 
 
 def not_yet_informed(progress: coordinator_pb2.JobProgress, status: Json) -> bool:
@@ -99,15 +100,58 @@ def counted(number: int, what: str) -> str:
 
 def current_stage(stages: Sequence[coordinator_pb2.StageProgress]) -> str:
     """Return the first stage that is not done; the last one if all are; "" if there are none."""
-    for stage in stages:
+    return stages[_current(stages)].name if stages else ""
+
+
+def _current(stages: Sequence[coordinator_pb2.StageProgress]) -> int:
+    for index, stage in enumerate(stages):
         if not stage.tasks_total or stage.tasks_done < stage.tasks_total:
-            return stage.name
-    return stages[-1].name if stages else ""
+            return index
+    return len(stages) - 1
 
 
-def _stage(stage: coordinator_pb2.StageProgress, before: Json, began: datetime) -> Json:
+def _stages(
+    stages: Sequence[coordinator_pb2.StageProgress], before: dict[str, Json], began: datetime
+) -> list[Json]:
+    """Return the stages, in order, as far as there is room.
+
+    All is told of the one that runs and of the last one, which has the result. The nearer to the
+    former another one is, the more is told of it: all; or how many of its tasks are done; or
+    nothing.
+    """
+    here, last = _current(stages), len(stages) - 1
+    nearest = sorted(
+        range(len(stages)), key=lambda index: (index not in (here, last), abs(index - here), index)
+    )
+    told: dict[int, Json] = {}
+    room = MAX_STAGES_BYTES
+
+    def tell(index: int, found: Json) -> None:
+        nonlocal room
+        more = written_bytes(found) - (written_bytes(told[index]) if index in told else 0)
+        if more <= room:
+            told[index] = found
+            room -= more
+
+    for index in nearest[:MAX_STAGES]:
+        in_full = index in (here, last)
+        stage = stages[index]
+        tell(index, _stage(stage, before, began) if in_full else _in_brief(stage))
+    for index in [index for index in nearest if index in told]:
+        tell(index, _stage(stages[index], before, began))
+    return [told[index] for index in sorted(told)]
+
+
+def _in_brief(stage: coordinator_pb2.StageProgress) -> Json:
+    return {
+        "name": first_of(stage.name, MAX_NAME),
+        "tasks": {"total": stage.tasks_total, "done": stage.tasks_done},
+    }
+
+
+def _stage(stage: coordinator_pb2.StageProgress, before: dict[str, Json], began: datetime) -> Json:
     found: Json = {
-        "name": stage.name[:MAX_NAME],
+        "name": first_of(stage.name, MAX_NAME),
         "tasks": {
             "total": stage.tasks_total,
             "waiting": stage.tasks_waiting,
@@ -124,13 +168,21 @@ def _stage(stage: coordinator_pb2.StageProgress, before: Json, began: datetime) 
     # deriving it again would give another second now and then.
     for name, seconds in (("startTime", stage.started_s), ("completionTime", stage.finished_s)):
         if seconds:
-            found[name] = before.get(name) or written_time(began + timedelta(seconds=seconds))
+            known = before.get(found["name"], {}).get(name)
+            found[name] = known or written_time(began + timedelta(seconds=seconds))
     if stage.largest_labels:
         found["largestLabels"] = [
             {"label": entry.label, "bytes": entry.totals.bytes, "records": entry.totals.records}
             for entry in stage.largest_labels[:5]
         ]
     return found
+
+
+def _newest(failures: list[Json]) -> list[Json]:
+    """Return as many of the newest failures as there is room for, oldest first."""
+    sizes = accumulate(written_bytes(failure) for failure in reversed(failures))
+    fitting = sum(size <= MAX_FAILURES_BYTES for size in sizes)
+    return failures[len(failures) - fitting :]
 
 
 def _identity(failure: Json) -> tuple[object, ...]:
@@ -142,7 +194,7 @@ def _failure(
 ) -> Json:
     failure = report.failure
     found: Json = {
-        "stage": report.stage_name[:MAX_NAME],
+        "stage": first_of(report.stage_name, MAX_NAME),
         "task": report.attempt.task,
         "attempt": report.attempt.attempt,
         "epoch": report.attempt.epoch,
@@ -158,16 +210,11 @@ def _failure(
             found[name] = _end_of(text, name)
     for name, text in (("worker", report.worker_id), ("node", report.node)):
         if text:
-            found[name] = text
+            found[name] = first_of(text, MAX_NAME)
     found["time"] = known.get(_identity(found), {}).get("time") or written_time(now)
     return found
 
 
 def _end_of(text: str, name: str) -> str:
-    """Return as many bytes of a text as are kept: of a traceback the last, else the first."""
-    limit, content = MAX_BYTES[name], text.encode()
-    if len(content) <= limit:
-        return text
-    if name == "traceback":
-        return f"…{content[-limit:].decode(errors='ignore')}"
-    return f"{content[:limit].decode(errors='ignore')}…"
+    """Return what is kept of a text: of a traceback the end, else the beginning."""
+    return (last_of if name == "traceback" else first_of)(text, MAX_BYTES[name])

@@ -10,6 +10,11 @@ Schema = dict[str, Any]
 MAX_STAGES = 100
 MAX_FAILURES = 10
 
+_STAGES = (
+    "The job's stages, in order. A status stays below 20 kB: if there are many, only how many tasks"
+    " are done is told of those that are far from the one that runs, or nothing."
+)
+
 
 def status_schema() -> Schema:
     """Return the schema of ``status``."""
@@ -19,7 +24,7 @@ def status_schema() -> Schema:
             **_summary(),
             **_bookkeeping(),
             "conditions": _conditions(),
-            "stages": _keyed("name", MAX_STAGES, _stage(), "The job's stages, in order."),
+            "stages": _keyed("name", MAX_STAGES, _stage(), _STAGES),
             "failures": _list(
                 MAX_FAILURES,
                 _failure(),

@@ -90,9 +90,9 @@ def outline_of(body: Json) -> jobs_pb2.Job:
         slots=status.get("slots", 0),
         retries=status.get("retries", 0),
     )
-    for stage in status.get("stages", ()):
-        job.tasks_done += stage.get("tasks", {}).get("done", 0)
-        job.tasks_total += stage.get("tasks", {}).get("total", 0)
+    done, _, total = status.get("progress", "").partition("/")  # stages may be left out
+    if total:
+        job.tasks_done, job.tasks_total = int(done), int(total)
     if runs_again(body):
         job.ClearField("finished")
         job.reason, job.message = "Retrying", "the tasks that failed are about to be run again"

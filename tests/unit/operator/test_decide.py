@@ -273,7 +273,8 @@ def test_what_the_status_takes_over_is_bounded_in_bytes(story: Story, build: Bui
     failures = [("USER", "ü" * 10_000)] * 9
     told = build.progress((1, 0, 0), names=["x" * 300], failures=failures)
     story.hears(told).look()
-    assert len(story.status["stage"]) == len(story.status["stages"][0]["name"]) == 200
+    assert story.status["stage"] == story.status["stages"][0]["name"]
+    assert len(story.status["stage"]) <= 200
     assert len(json.dumps(story.status, ensure_ascii=False).encode()) < 20_000
 
 

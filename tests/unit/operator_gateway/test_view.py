@@ -13,6 +13,7 @@ STATUS: dict[str, Any] = {
     "workers": 2,
     "slots": 4,
     "retries": 1,
+    "progress": "3/10",
     "stages": [
         {
             "name": "map",

@@ -8,10 +8,10 @@ import argparse
 import shlex
 import sys
 
-from scaling import core, tasks
+from scaling import core, labels, tasks
 from scaling.table import HEADER, machine
 
-FIGURES = {"tasks": tasks, "core": core}
+FIGURES = {"tasks": tasks, "core": core, "labels": labels}
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The task core alone, up to a million tasks: time per event of each kind, and memory per task.
 
 No event may take longer because the job has more tasks. What an event must do for each of the
-attempts it is about (a worker's, a service's) is told per attempt. Times are processor time, so that
-a busy machine disturbs them less. Each size runs in a process of its own, for its memory.
+attempts it is about (a worker's, a service's) is told per attempt. Times are processor time, which
+a busy machine disturbs less. Each size runs in a process of its own, for its memory.
 """
 
 import argparse

@@ -33,7 +33,7 @@ def at_most(figure: str, value: float, bound: float, unit: str = "", digits: int
     return Row(
         figure,
         f"{value:,.{digits}f} {unit}".strip(),
-        f"at most {bound:,g} {unit}".strip(),
+        f"at most {bound:,.{digits}f} {unit}".strip(),
         value <= bound,
     )
 
@@ -43,7 +43,7 @@ def at_least(figure: str, value: float, bound: float, unit: str = "", digits: in
     return Row(
         figure,
         f"{value:,.{digits}f} {unit}".strip(),
-        f"at least {bound:,g} {unit}".strip(),
+        f"at least {bound:,.{digits}f} {unit}".strip(),
         value >= bound,
     )
 

@@ -127,6 +127,92 @@ def test_k_means_finds_the_three_centres(load: Load) -> None:
         assert math.dist((x, y), (true_x, true_y)) < 0.2
 
 
+def test_letters_are_counted_as_a_loop_counts_them(load: Load) -> None:
+    module = load("08-letter-frequency/letter_frequency.py")
+    counts = dict(run(module.LetterFrequency(), input=[str(GOSPELS[1])]))
+    text = lzma.decompress(GOSPELS[1].read_bytes()).decode().lower()
+    expected = Counter(filter(str.isalpha, text))
+    assert counts == expected
+    shares = module.percentages(counts)
+    assert next(iter(shares)) == "e"
+    assert sum(shares.values()) == pytest.approx(100)
+
+
+def test_grep_finds_the_lines_and_names_their_files(load: Load) -> None:
+    module = load("09-grep/grep.py")
+    files = [DATA / "kjv" / "01-genesis.txt.xz", DATA / "kjv" / "66-revelation.txt.xz"]
+    pattern = r"\briver (of|Eu)"
+    found = run(module.Grep(), input=list(map(str, files)), params=module.Params(pattern=pattern))
+    assert sorted(found) == sorted(
+        (file.name, line)
+        for file in files
+        for line in lzma.decompress(file.read_bytes()).decode().splitlines()
+        if re.search(pattern, line)
+    )
+    assert {name for name, _ in found} == {file.name for file in files}
+
+
+def test_naive_bayes_guesses_most_verses_that_it_has_not_seen(load: Load) -> None:
+    module = load("10-naive-bayes/naive_bayes.py")
+    books = ["01-genesis", "19-psalms", "41-mark", "45-romans"]
+    guesses = module.confusion([str(DATA / "kjv" / f"{book}.txt.xz") for book in books])
+    verses: Counter[str] = Counter()
+    for (book, _), count in guesses.items():
+        verses[book] += count
+    assert verses == {"Genesis": 285, "Psalms": 432, "Mark": 130, "Romans": 80}
+    right = sum(count for (book, guess), count in guesses.items() if book == guess)
+    assert right / verses.total() > 0.85
+
+
+def test_branch_and_bound_finds_the_shortest_tour_there_is(load: Load) -> None:
+    module = load("11-travelling-salesman/salesman.py")
+    places = module.read_places(DATA / "capitals.csv")
+    total, tour = module.shortest(places)
+    assert sorted(tour) == sorted(places)
+    assert total == pytest.approx(module.length(tour, places))
+    assert total == pytest.approx(shortest_by_dynamic_programming(places, module.distance))
+    assert total < module.length(module.greedy(places), places)
+
+
+def shortest_by_dynamic_programming(
+    places: dict[str, Any], distance: Callable[[Any, Any], float]
+) -> float:
+    """Return the length of the shortest tour, by Held and Karp's method."""
+    first, *others = sorted(places)
+    best = {(frozenset((city,)), city): distance(places[first], places[city]) for city in others}
+    for _ in others[1:]:
+        longer: dict[Any, float] = {}
+        for (seen, last), so_far in best.items():
+            for city in set(others) - seen:
+                total = so_far + distance(places[last], places[city])
+                key = (seen | {city}, city)
+                longer[key] = min(total, longer.get(key, math.inf))
+        best = longer
+    return min(total + distance(places[last], places[first]) for (_, last), total in best.items())
+
+
+def test_chained_jobs_read_each_others_results(load: Load, tmp_path: Path) -> None:
+    module = load("12-chained-jobs/chained.py")
+    text = tmp_path / "text.txt"
+    text.write_text("one two two three three three\nfour four four four two\n")
+    expected = {1: 1, 3: 2, 4: 1}
+    assert module.as_chain([str(text)]) == (expected, "three")
+    assert module.by_hand([str(text)]) == expected
+
+
+def test_the_worker_in_go_counts_what_the_guide_says(
+    load: Load, compiled: Callable[[str], Path], tmp_path: Path
+) -> None:
+    genesis = tmp_path / "genesis.txt"
+    genesis.write_bytes(lzma.decompress((DATA / "kjv" / "01-genesis.txt.xz").read_bytes()))
+    job = load("14-in-go/wordcount.py").WordCount()
+    counts = dict(run(job, input=[str(genesis)], program=str(compiled("wordcount.go"))))
+    assert counts == Counter(re.findall("[a-z']+", genesis.read_text().lower()))
+    guide = (EXAMPLES.parent / "docs" / "other-languages.md").read_text()
+    for word in ("and", "the", "genesis"):
+        assert f"{word}\t{counts[word]}\n" in guide
+
+
 def test_the_manifest_of_the_readme_prints_the_twenty_most_frequent_words() -> None:
     manifest = EXAMPLES / "01-wordcount" / "job.yaml"
     done = subprocess.run(

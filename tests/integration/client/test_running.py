@@ -9,7 +9,7 @@ import pytest
 
 from disco import Disco, Job, Params, remote_master, result_iterator
 from disco.client.config import Context
-from disco.error import JobError
+from disco.error import DiscoError, JobError
 
 
 @dataclass(frozen=True)
@@ -92,3 +92,26 @@ def test_a_job_is_found_by_its_name_killed_and_purged(master: str) -> None:
         disco.wait(name)
     disco.purge(name)
     assert disco.results(name) == ("unknown job", [])
+
+
+def test_values_and_profile_are_read_as_long_as_the_job_is_there(
+    master: str, tmp_path: Path
+) -> None:
+    def put_it(line: str, params: Any) -> Any:
+        put("line", line)  # type: ignore[name-defined]  # noqa: F821
+        print("hello")
+        return [(line, 1)]
+
+    output = str(tmp_path / "out")  # so that nothing of the job's processes is left at its end
+    job = Squares(master=master).run(input=["raw://x"], map=put_it, profile=True, output=output)
+    job.wait()
+    disco = Disco(master)
+    assert disco.oob_get(job.name, "line") == b"x"
+    assert [key for key in job.oob_list() if not key.startswith("profile-")] == ["line"]
+    assert any(name == "put_it" for _, _, name in job.profile_stats().stats)  # type: ignore[attr-defined]
+    assert "MSG: [map:0] hello" in [text for _, (_, _, text) in job.events()]
+    with pytest.raises(DiscoError, match="Unknown key or jobname"):
+        job.oob_get("other")
+    job.purge()
+    with pytest.raises(DiscoError, match="Unknown key or jobname"):
+        job.oob_list()

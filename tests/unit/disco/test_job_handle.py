@@ -289,7 +289,7 @@ def test_events_are_shown_on_standard_error_while_waiting(
     job.wait(show=True)
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("  master  [map] stage-started: 8 tasks")
-    assert second.endswith("  worker-1  [map:3] output: hello")
+    assert second.endswith("  worker-1  MSG: [map:3] hello")
     monkeypatch.setenv("DISCO_EVENTS", "json")
     job.wait()
     lines = capsys.readouterr().err.splitlines()

@@ -200,6 +200,19 @@ def test_chained_jobs_read_each_others_results(load: Load, tmp_path: Path) -> No
     assert module.by_hand([str(text)]) == expected
 
 
+def test_a_profile_shows_which_function_is_slow(load: Load) -> None:
+    module = load("13-profiling/profiling.py")
+    slow, quick = (
+        module.profiled(job, [str(GOSPELS[1])]) for job in (module.Slow(), module.Quick())
+    )
+    assert slow[0] == quick[0]
+    text = lzma.decompress(GOSPELS[1].read_bytes()).lower()
+    assert slow[0][b"river"] == re.findall(rb"[a-z]+", text).count(b"river")
+    for (_, stats), called in ((slow, True), (quick, False)):
+        assert ("is_stopword" in {name for _, _, name in stats.stats}) is called
+    assert quick[1].total_calls < slow[1].total_calls / 10
+
+
 def test_the_worker_in_go_counts_what_the_guide_says(
     load: Load, compiled: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -1,21 +1,26 @@
 """The life of one task: stories, and a walk over everything that can happen to it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
 from disco_engine.core.model import AttemptId, Failure, FailureKind, ServiceId, TaskRef, WorkerId
-from disco_engine.core.task import IllegalTransition, Limits, Task, TaskState, step
+from disco_engine.core.task import SETTLING, IllegalTransition, Limits, Task, TaskState, step
 from disco_engine.core.task_events import (
     Action,
     Adopted,
     Cancelled,
+    CopyFound,
+    CopyLost,
     DiscardRun,
     DropOutput,
     Event,
     Failed,
     Finished,
     GiveUp,
+    KeepOutput,
+    Kept,
     Lost,
     Output,
     OutputLost,
@@ -233,6 +238,7 @@ def test_a_report_of_an_attempt_that_never_was_is_a_bug() -> None:
 
 
 OLD = Output(attempt(1, epoch=1), S1)
+Places = frozenset[tuple[AttemptId, ServiceId]]
 NUMBERS = (1, 2, 3)
 EVENTS: list[Event] = [
     Ready(),
@@ -253,49 +259,86 @@ EVENTS: list[Event] = [
 ]
 
 
-def test_no_order_of_events_breaks_a_promise() -> None:
+COPIED = [replace(output(number), copy=S1) for number in NUMBERS[:2]]
+WITH_COPIES: list[Event] = [
+    Ready(),
+    Unready(),
+    Cancelled("enough"),
+    Adopted(OLD),
+    CopyFound(OLD),
+    CopyLost(OLD.id, S1),
+    *(Started(replace(run(number), copy=S1)) for number in NUMBERS[:2]),
+    *(Finished(one) for one in COPIED),
+    *(Lost(one.id, LOSS) for one in COPIED),
+    *(Kept(one.id, S1) for one in COPIED),
+    *(CopyLost(one.id, S1) for one in COPIED),
+    *(CopyFound(replace(one, service=S1, copy=None)) for one in COPIED),
+    *(Sealed(one.id, service) for one in COPIED for service in (S0, S1)),
+    *(OutputLost(one.id, "disk") for one in COPIED),
+]
+
+
+@pytest.mark.parametrize(
+    ("events", "states"),
+    [(EVENTS, set(TaskState) - {TaskState.KEEPING}), (WITH_COPIES, set(TaskState))],
+    ids=["one copy", "two copies"],
+)
+def test_no_order_of_events_breaks_a_promise(events: list[Event], states: set[TaskState]) -> None:
     """Walk every task that any sequence of events can produce.
 
-    Beside the task goes what the world holds: which attempts may still be running or be sealed
-    one day, because nobody has stopped or discarded them.
+    Beside the task goes what the world holds: what may still be sealed one day, and what services
+    keep or were asked to keep as copies, because nobody has stopped or discarded it.
     """
     first = Task(ref=REF, limits=Limits(max_attempts=2, max_consecutive_losses=1))
-    todo: list[tuple[Task, frozenset[AttemptId]]] = [(first, frozenset())]
+    todo: list[tuple[Task, Places, Places]] = [(first, frozenset(), frozenset())]
     seen = set(todo)
     while todo:
-        task, sealable = todo.pop()
-        check(task, sealable)
-        for event in EVENTS:
+        task, sealable, copies = todo.pop()
+        check(task, sealable, copies)
+        for event in events:
+            if isinstance(event, CopyFound) and task.run_of(event.output.id):
+                continue  # copies are of what has finished
             try:
                 new, actions = step(task, event)
             except IllegalTransition:
                 continue
             check_step(task, event, new, actions)
-            now = new, seals_outstanding(sealable, event, actions)
+            sealed = seals_outstanding(sealable, event, actions)
+            now = new, sealed, copies_outstanding(task, copies, event, actions)
             if now not in seen:
                 seen.add(now)
                 todo.append(now)
-    assert {task.state for task, _ in seen} == set(TaskState)
+    assert {task.state for task, *_ in seen} == states
     assert len(seen) > 250
 
 
-def check(task: Task, sealable: frozenset[AttemptId]) -> None:
-    assert (task.output is not None) == (task.state in (TaskState.SEALING, TaskState.DONE))
+def check(task: Task, sealable: Places, copies: Places) -> None:
+    settling = task.state in SETTLING
+    output = task.output
+    assert (output is not None) == (settling or task.state is TaskState.DONE)
     if task.state is TaskState.RUNNING:
         assert task.live
-    elif task.state is not TaskState.SEALING:
+    elif not settling:
         assert not task.live
     assert len({live.id for live in task.live}) == len(task.live)
     # Nothing but the one being sealed can be sealed behind the task's back.
-    expected = {task.output.id} if task.state is TaskState.SEALING and task.output else set()
-    assert sealable == expected
+    sealing = task.state is TaskState.SEALING and output is not None
+    assert sealable == ({(output.id, output.service)} if sealing and output else set())
+    # And a copy that nobody counts on is left nowhere, while there is a task that asks.
+    if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
+        assert copies == ({(output.id, output.copy)} if output and output.copy else set())
 
 
 def check_step(task: Task, event: Event, new: Task, actions: list[Action]) -> None:
     kinds = [type(action) for action in actions]
     assert (GiveUp in kinds) == (new.state is TaskState.FAILED is not task.state)
+    moved = (
+        new.output is not None
+        and task.output is not None
+        and ((new.output.id, new.output.service) != (task.output.id, task.output.service))
+    )
     assert kinds.count(SealOutput) == (
-        new.state is TaskState.SEALING and task.state is not TaskState.SEALING
+        new.state is TaskState.SEALING and (moved or task.state is not TaskState.SEALING)
     )
     # Whoever must be tried again gets a time for it, and nobody else.
     becomes_idle = new.state is TaskState.WAITING and task.state not in (
@@ -305,8 +348,9 @@ def check_step(task: Task, event: Event, new: Task, actions: list[Action]) -> No
     assert (Retry in kinds) == becomes_idle
     # The sealed winner is never touched, except by the loss of its output.
     if task.state is TaskState.DONE and task.output and new.state is TaskState.DONE:
-        assert task.output.id not in touched(actions)
-        assert new.output == task.output
+        assert (task.output.id, task.output.service) not in ended_at(actions)
+        assert new.output is not None
+        assert replace(new.output, copy=None) == replace(task.output, copy=None)
     # Every attempt that ceases to be live is stopped, discarded, or has ended by itself.
     gone = {live.id for live in task.live} - {live.id for live in new.live}
     if isinstance(event, Finished | Failed):
@@ -325,10 +369,36 @@ def touched(actions: Iterable[Action]) -> set[AttemptId]:
     return {action.id for action in actions if isinstance(action, DiscardRun | DropOutput)}
 
 
-def seals_outstanding(
-    sealable: frozenset[AttemptId], event: Event, actions: list[Action]
-) -> frozenset[AttemptId]:
-    """Return the attempts a service was asked to seal, and was not told to discard."""
-    asked = {action.output.id for action in actions if isinstance(action, SealOutput)}
-    answered = {event.id} if isinstance(event, Sealed) else set()
-    return (sealable | asked) - touched(actions) - answered
+def ended_at(actions: Iterable[Action]) -> Places:
+    return frozenset(
+        (action.id, action.service)
+        for action in actions
+        if isinstance(action, DiscardRun | DropOutput)
+    )
+
+
+def seals_outstanding(sealable: Places, event: Event, actions: list[Action]) -> Places:
+    """Return what a service was asked to seal, and was not told to discard."""
+    asked = {(a.output.id, a.output.service) for a in actions if isinstance(a, SealOutput)}
+    answered = {(event.id, event.service)} if isinstance(event, Sealed) else set()
+    return (sealable | asked) - ended_at(actions) - answered
+
+
+def copies_outstanding(task: Task, copies: Places, event: Event, actions: list[Action]) -> Places:
+    """Return what services have, or were asked to keep, as copies."""
+    there = set(copies)
+    match event:
+        case Finished(Output(id=id)) if any(isinstance(a, KeepOutput) for a in actions):
+            there.add((id, S1))
+        case Kept(id, service) | CopyFound(Output(id=id, service=service)):
+            # Where it is being sealed, or is, it is no copy any more; unless the service has
+            # forgotten its seal.
+            forgotten = isinstance(event, CopyFound) and task.state is TaskState.DONE
+            if forgotten or not (task.output and task.output.is_at(id, service)):
+                there.add((id, service))
+        case CopyLost(id, service):
+            there.discard((id, service))
+        case _:
+            pass
+    sealed = {(a.output.id, a.output.service) for a in actions if isinstance(a, SealOutput)}
+    return frozenset(there) - ended_at(actions) - sealed

@@ -236,6 +236,12 @@ def _copy_lost(task: Task, attempt: AttemptId, service: ServiceId) -> Decision:
     return replace(task, output=alone), []
 
 
+def _drop(task: Task, attempt: AttemptId, service: ServiceId) -> Decision:
+    """Have a sealed attempt deleted that does not count, also if it was to be our copy."""
+    rest, actions = _copy_lost(task, attempt, service)
+    return rest, [DropOutput(attempt, service), *actions]
+
+
 def _seal(task: Task, output: Output) -> Decision:
     return replace(task, state=TaskState.SEALING, output=output), [SealOutput(output)]
 
@@ -250,7 +256,7 @@ def _sealed(task: Task, event: Event, attempt: AttemptId, service: ServiceId) ->
     if output is None or not output.is_at(attempt, service):
         # Given up before the service's answer came; whatever replaces it must not meet it.
         _check_started(task, event, attempt)
-        return task, [DropOutput(attempt, service)]
+        return _drop(task, attempt, service)
     if task.state is TaskState.DONE:
         return task, []
     done = replace(task, state=TaskState.DONE, live=(), losses=0)
@@ -328,9 +334,7 @@ def _adopted(task: Task, output: Output) -> Decision:
     if task.output is not None:
         if task.output.is_at(output.id, output.service):
             return task, []
-        # If it was our copy, it is none: readers would see it.
-        rest, actions = _copy_lost(task, output.id, output.service)
-        return rest, [DropOutput(output.id, output.service), *actions]
+        return _drop(task, output.id, output.service)
     done = replace(task, state=TaskState.DONE, live=(), output=output, losses=0)
     return done, _end_all(task.live, "a sealed attempt at this task was found")
 

@@ -55,6 +55,62 @@ def test_the_first_of_seal_and_discard_decides_and_the_other_is_told(ledger: Led
     assert (ledger.discard(B), seal(ledger, B)) == (Verdict.DISCARDED, Verdict.DISCARDED)
 
 
+def keep(ledger: Ledger, attempt: AttemptId = A, expected: Totals = WRITTEN) -> Verdict:
+    return ledger.keep(attempt, GROUP, "", expected)[0]
+
+
+def test_a_copy_is_seen_by_nobody_until_it_is_sealed(ledger: Ledger) -> None:
+    push_all(ledger)
+    copy = SealedAttempt(id=A, group=GROUP, labels=LABELS, output_file="part")
+    assert ledger.keep(A, GROUP, "part", WRITTEN) == (Verdict.KEPT, copy)
+    assert ledger.keep(A, GROUP, "part", WRITTEN) == (Verdict.KEPT, None)
+    assert (list(ledger.sealed_attempts()), list(ledger.copies())) == ([], [A])
+    assert ledger.sealed_totals(1) == {}
+    assert ledger.seal(A, GROUP, "part", WRITTEN, kept=LABELS) == (Verdict.SEALED, copy)
+    assert ledger.sealed_totals(1) == LABELS
+    assert (list(ledger.sealed_attempts()), list(ledger.copies())) == ([A], [])
+
+
+def test_a_copy_that_is_sealed_never_goes_back(ledger: Ledger) -> None:
+    push_all(ledger)
+    assert (seal(ledger), keep(ledger)) == (Verdict.SEALED, Verdict.SEALED)
+    assert ledger.state(A) is AttemptState.SEALED
+
+
+def test_a_copy_outlives_its_epoch_and_a_restart_and_can_be_sealed_then(ledger: Ledger) -> None:
+    push_all(ledger)
+    keep(ledger)
+    assert ledger.attach(6) == []
+    assert ledger.state(A) is AttemptState.KEPT
+    again = Ledger("job-1", 6)
+    again.restore_copy(A)
+    assert again.seal(A, GROUP, "", WRITTEN, kept=LABELS)[0] is Verdict.SEALED
+
+
+def test_a_copy_is_discarded_or_dropped_like_anything_that_is_not_sealed(ledger: Ledger) -> None:
+    for attempt in (A, B):
+        push_all(ledger, attempt)
+        keep(ledger, attempt)
+    assert ledger.discard(A) is Verdict.DISCARDED
+    ledger.drop(B, {})
+    assert list(ledger.copies()) == []
+    for attempt in (A, B):
+        assert keep(ledger, attempt) is Verdict.DISCARDED
+        assert seal(ledger, attempt) is Verdict.DISCARDED
+
+
+def test_a_copy_is_kept_and_sealed_only_if_all_of_it_is_here(ledger: Ledger) -> None:
+    assert ledger.push(A, BLOCKS)
+    assert keep(ledger) is Verdict.UNKNOWN  # it is open
+    assert ledger.complete(A, WRITTEN) is Completion.COMPLETE
+    assert keep(ledger, expected=NOTHING) is Verdict.UNKNOWN
+    assert keep(ledger) is Verdict.KEPT
+    assert not ledger.push(A, BLOCKS)
+    assert ledger.complete(A, WRITTEN) is Completion.REFUSED
+    assert ledger.seal(A, GROUP, "", NOTHING, kept=LABELS) == (Verdict.UNKNOWN, None)
+    assert ledger.seal(A, GROUP, "", WRITTEN) == (Verdict.UNKNOWN, None)  # nobody says its labels
+
+
 def test_an_attempt_that_was_discarded_before_it_came_is_refused(ledger: Ledger) -> None:
     assert ledger.discard(A) is Verdict.DISCARDED
     assert not ledger.push(A, BLOCKS)

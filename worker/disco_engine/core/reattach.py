@@ -6,7 +6,7 @@ coordinator, or while the service counted as lost), a task may adopt; else it is
 readers would see it. Copies are compared in the same way, and sealed only when they are needed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from disco_engine.core.events import Outcome, RecordPlan, ServiceAttached
 from disco_engine.core.inventory import Found, PlansDifferError, found
@@ -35,9 +35,11 @@ def service_attached(run: JobRun, event: ServiceAttached) -> None:
         return
     if not _agree_on_plan(run, event.plan, holdings, name):
         return
+    service = run.services.get(name)
+    unsealed = list(service.unsealed) if service else []  # what is asked of it now, comes after
     _compare_copies(run, name, holdings)
     _compare_sealed(run, name, holdings)
-    _compare_unsealed(run, name, holdings, restarted=restarted)
+    _compare_unsealed(run, name, holdings, unsealed, restarted=restarted)
     for attempt, item in holdings.items():
         _offer(run, attempt, item)
     run.audited(name)
@@ -157,11 +159,15 @@ def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Foun
 
 
 def _compare_unsealed(
-    run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found], *, restarted: bool
+    run: JobRun,
+    name: ServiceId,
+    holdings: dict[AttemptId, Found],
+    unsealed: Sequence[AttemptId],
+    *,
+    restarted: bool,
 ) -> None:
     """Find out what became of attempts that were being pushed, kept or sealed there."""
-    service = run.services.get(name)
-    for attempt in list(service.unsealed) if service else ():
+    for attempt in unsealed:
         stage = run.stage_of(attempt)
         if stage is None:
             continue

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from disco.core import Disco, result_iterator
     from disco.error import DiscoError, JobError
     from disco.job import Job
+    from disco.jobpack import JOBPACK_VERSION1, JOBPACK_VERSION2
     from disco.worker.params import Params
     from disco.worker.pipeline.worker import (
         Stage,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "JOBPACK_VERSION1",
+    "JOBPACK_VERSION2",
     "Disco",
     "DiscoError",
     "Job",
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "JOBPACK_VERSION1": "disco.jobpack",
+    "JOBPACK_VERSION2": "disco.jobpack",
     "Disco": "disco.core",
     "DiscoError": "disco.error",
     "Job": "disco.job",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from disco.error import DiscoError, JobError
-from disco.jobpack import JOBPACK_VERSION1, JOBPACK_VERSION2, JobPack, PackedJobPack
+from disco.jobpack import JOBPACK_VERSION1, JOBPACK_VERSION2, JobPack, PackedJobPack, check_prefix
 from disco.settings import DiscoSettings
 from disco.util import listify
 from disco.worker.base import Worker as BaseWorker
@@ -138,6 +138,7 @@ class Job:
         worker = self.worker_for(jobargs)
         if overrides(worker, "jobdict"):
             prefix = worker.jobdict(self, **jobargs)["prefix"]
+        check_prefix(prefix)
         self.name = self.disco.start(self, jobargs, prefix=prefix)
         return self
 

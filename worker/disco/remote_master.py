@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.json_format import MessageToDict
 
 from disco import session
-from disco.client.aio import ENDED
 from disco.client.connection import Connection, resolve
-from disco.client.errors import ClientError, NotFoundError, NotPossibleError
+from disco.client.errors import ClientError, InvalidError, NotFoundError, NotPossibleError
 from disco.client.outputs import Output
 from disco.client.submitting import fitted, submission_of
 from disco.client.sync import Client
@@ -20,6 +19,7 @@ from disco.jobpack import JobPack
 from disco.v1 import coordinator_pb2, jobs_pb2
 from disco.worker.saving import results_tag
 from disco_engine.core.parts import ServedPart
+from disco_engine.phases import ENDED
 
 if TYPE_CHECKING:
     from disco.job import Job
@@ -66,7 +66,7 @@ class RemoteMaster:
         """Return how a job stands, and its results once it is ready."""
         try:
             job = self.client.get(name)
-        except NotFoundError:
+        except (InvalidError, NotFoundError):  # InvalidError: no job can be called so
             return "unknown job", []
         status = _status(job)
         return status, self._urls(job) if status == "ready" else []

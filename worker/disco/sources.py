@@ -22,7 +22,7 @@ _SECRETS = (
 )  # fmt: skip
 
 
-_OURS = ("disco", "disco_engine", "disco_gateway", "disco_operator")  # every worker has them
+OURS = ("disco", "disco_engine", "disco_gateway", "disco_operator")  # every worker has them
 
 
 def looks_secret(name: str) -> bool:
@@ -34,7 +34,7 @@ def is_installed(module: ModuleType) -> bool:
     """Return whether *module* comes with Python or from an installed package."""
     if module.__name__ == "__main__":
         return False
-    if module.__name__.partition(".")[0] in _OURS:
+    if module.__name__.partition(".")[0] in OURS:
         return True
     file = getattr(module, "__file__", None)
     return module.__name__ in sys.builtin_module_names or (
@@ -117,7 +117,7 @@ class ModuleFiles:
         Returns:
             Whether it is there.
         """
-        if dotted.partition(".")[0] in _OURS or is_below_installed(root):
+        if dotted.partition(".")[0] in OURS or is_below_installed(root):
             return False
         place = root
         found = False

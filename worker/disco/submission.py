@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.ddfs_inputs import without_tokens
 from disco.error import DiscoError
+from disco.jobpack import check_prefix
 from disco.packing import pack_job, pack_reference
 from disco.sources import ModuleFiles, is_below_installed
 from disco.v1 import job_pb2
@@ -48,8 +49,7 @@ def unique_name(prefix: str) -> str:
     Raises:
         DiscoError: The prefix has a character that names cannot have.
     """
-    if not prefix or "/" in prefix or "." in prefix:
-        raise DiscoError(f"invalid prefix {prefix!r}: a job's name has no '/' and no '.'")
+    check_prefix(prefix)
     seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
     return f"{prefix}@{seconds // 1_000_000:x}:{seconds % 1_000_000:x}:{microseconds:x}"
 

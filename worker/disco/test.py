@@ -72,6 +72,12 @@ class TestServer(ThreadingHTTPServer):
 def _handler(data_generator: Callable[[str], Any]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self._answer(whole=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(whole=False)
+
+        def _answer(self, *, whole: bool) -> None:
             try:
                 data = data_generator(self.path.strip("/")) or b""
             except FailedReply as error:
@@ -81,7 +87,8 @@ def _handler(data_generator: Callable[[str], Any]) -> type[BaseHTTPRequestHandle
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if whole:
+                self.wfile.write(content)
 
         def log_request(self, *args: Any) -> None:
             """Say nothing."""

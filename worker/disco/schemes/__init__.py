@@ -1,14 +1,12 @@
 """Opening inputs by the scheme of their URL, for stream functions and for programs that ask."""
 
 import importlib
-from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from disco.util import schemesplit
-from disco.worker.streams import OpenStream, fold
+from disco.urls import schemesplit
 
-_MODULES = ("ddfs", "dir", "disco", "http", "raw", "tag", "url")
+_MODULES = ("ddfs", "dir", "disco", "hdfs", "http", "https", "raw", "s3", "tag", "url")
 
 
 def import_scheme(url: str) -> ModuleType:
@@ -17,7 +15,7 @@ def import_scheme(url: str) -> ModuleType:
     Whatever has no module of its own is opened by ``scheme_file``, which knows all that fsspec
     does.
     """
-    scheme = schemesplit(url)[0].lower().replace("https", "http")
+    scheme = schemesplit(url)[0].lower()
     return importlib.import_module(
         f"disco.schemes.scheme_{scheme if scheme in _MODULES else 'file'}"
     )
@@ -28,12 +26,13 @@ def input_stream(stream: Any, size: int | None, url: str, params: Any) -> Any:
     return import_scheme(url).input_stream(stream, size, url, params)
 
 
-def open(url: str) -> Any:
-    """Return an open binary file, or what its scheme has instead."""
+def open(url: str, task: Any = None) -> Any:
+    """Return an open binary file, or what its scheme has instead; *task* is not needed."""
     return import_scheme(url).open(url)
 
 
-def open_chain(url: str) -> Any:
-    """Return *url* as the whole of its scheme's default chain opens it."""
-    chain: Iterable[Any] = (input_stream,)
-    return fold(chain, OpenStream(None, None, url), None).stream
+def open_chain(url: str, task: Any = None) -> Any:
+    """Return the records of *url*, which has those of a job, or chunks; *task* is not needed."""
+    from disco.worker.task_io import chain_reader  # which needs this module
+
+    return chain_reader(open(url), None, url)

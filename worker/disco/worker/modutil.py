@@ -17,7 +17,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from disco.error import DiscoError
-from disco.sources import ModuleFiles, is_below_installed
+from disco.sources import OURS, ModuleFiles, is_below_installed
 
 Module = str | tuple[str, str]
 """A module by its name, or as (name, path of its file), as ``required_modules`` takes them."""
@@ -135,6 +135,8 @@ def locate_modules(
         if spec is None:
             raise ImportError(f"no module named {name!r}")
         path = spec.origin
+        if name.partition(".")[0] in OURS:
+            continue  # every worker has them
         if path is not None and os.path.isfile(path) and not is_below_installed(Path(path)):
             found[name] = path
             if recurse:

@@ -13,7 +13,7 @@ from disco.worker.streams import OpenStream, StreamFunction, fold
 from disco.worker.task_io import RecordStream, chain_reader, task_input_stream
 from disco_engine.core.model import FailureKind, Label, TaskInput
 from disco_engine.inputs.lines import line_blocks, line_chunks
-from disco_engine.inputs.urls import DISCO, RAW, scheme_of
+from disco_engine.inputs.urls import DISCO, RAW, URL, scheme_of
 from disco_engine.program import ProgramError, ShuffleSource, TaskContext
 from disco_engine.records.blocks import Frame, encode, records_of
 from disco_engine.records.readers import pairs_of, sort_frames
@@ -79,7 +79,7 @@ class InputChain:
             for lines in line_chunks(item):
                 meter.add(len(lines), sum(map(len, lines)))
                 yield lines
-        elif self._rest == ():
+        elif self._rest == () and scheme != URL:
             for block in line_blocks(item):
                 lines = io.BytesIO(block.data).readlines()
                 meter.add(len(lines), len(block.data))

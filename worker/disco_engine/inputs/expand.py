@@ -19,6 +19,7 @@ from disco_engine.inputs.urls import (
     DIR,
     DISCO,
     RAW,
+    URL,
     failed,
     filesystem,
     is_http,
@@ -154,7 +155,7 @@ def _replicas(urls: tuple[str, ...]) -> list[_File]:
 
 def _files(url: str) -> list[_File]:
     """Return the files that *url* stands for, at least one."""
-    if scheme_of(url) == RAW:
+    if scheme_of(url) in (RAW, URL):
         return [_File(url, None)]
     path = local_path(url)
     return _remote_files(url) if path is None else _local_files(path, url)

@@ -12,8 +12,9 @@ from typing import Any
 from disco_engine.core.model import Failure, FailureKind
 from disco_engine.program import ProgramError, fatal
 
-RAW, DISCO, DIR = "raw", "disco", "dir"
-"""The schemes that are the engine's own: text in the URL, a job's result, an index of URLs."""
+RAW, DISCO, DIR, URL = "raw", "disco", "dir", "url"
+"""The schemes that are the engine's own: text in the URL, a job's result, an index of URLs, and
+something that only the job's own readers know what to do with."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)")
 _LOCAL = ("", "file", "local")
@@ -80,7 +81,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         ProgramError: FATAL: nobody knows the scheme, or the package for it is not installed.
     """
     scheme = scheme_of(url)
-    if scheme in (RAW, DISCO, DIR):
+    if scheme in (RAW, DISCO, DIR, URL):
         raise fatal(f"{url}: {scheme}:// is not storage that can be opened here", input=url)
     try:
         import fsspec.core
@@ -112,7 +113,7 @@ def _unknown(scheme: str) -> str:
     """Return that nobody knows *scheme*, with the nearest ones; empty if somebody does."""
     import fsspec
 
-    known = {RAW, DISCO, DIR, *fsspec.available_protocols()}
+    known = {RAW, DISCO, DIR, URL, *fsspec.available_protocols()}
     if scheme in known:
         return ""
     close = difflib.get_close_matches(scheme, sorted(known), n=3)

@@ -212,10 +212,12 @@ def _emit(pairs: Pairs, writer: RecordWriter, label_of: LabelOf | None) -> None:
 
 
 def _whole(label: Any, key: Any, partition: Callable[..., Any]) -> int:
-    """Return a label that is a whole number but no int, such as 2.0, as Disco takes it."""
+    """Return what ``int`` makes of a label that is none, as Disco does.
+
+    Many partition functions were written for Python 2, where ``key / 10`` is a whole number.
+    """
     with suppress(TypeError, ValueError, OverflowError):
-        if int(label) == label:
-            return int(label)
+        return int(label)
     return as_label(label, f"{name_of(partition)} for the key {shown(key)}")
 
 

@@ -11,10 +11,14 @@ A stage's tasks follow from its grouping over the labels that the stage before i
 label, ``group_node`` one per node, ``group_node_label`` one per node and label, ``group_all`` one.
 """
 
+from collections import defaultdict, namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+from disco import util, worker
 from disco.error import DiscoError
+from disco.worker import task_io
 from disco.worker.base import PlannedStage, check_arguments, planned
 from disco.worker.base import Worker as BaseWorker
 from disco.worker.hooks import TaskHooks
@@ -133,7 +137,8 @@ _USAGES = {
 class Worker(BaseWorker):
     """Parameters of a pipeline job: those of every job, and ``pipeline``.
 
-    Functions of the job may use the modules in ``required_modules`` without importing them.
+    Functions of the job may use ``util``, ``worker``, ``task_io``, ``chain``, ``defaultdict``,
+    ``namedtuple`` and the modules in ``required_modules`` without importing them.
     """
 
     strict = True
@@ -164,6 +169,17 @@ class Worker(BaseWorker):
         """Return the user's functions."""
         pipeline = _checked(self.getitem("pipeline", job, jobargs))
         return [function for _, stage in pipeline for function in stage.functions()]
+
+    def visible_names(self) -> dict[str, Any]:
+        """Return what the job's functions may use without importing it."""
+        return {
+            "chain": chain,
+            "defaultdict": defaultdict,
+            "namedtuple": namedtuple,
+            "task_io": task_io,
+            "util": util,
+            "worker": worker,
+        }
 
 
 def _checked(pipeline: Any) -> list[tuple[Grouping, Stage]]:

@@ -1,0 +1,412 @@
+# ruff: noqa: F821, RUF012 - functions of jobs may use names that nobody imports
+# mypy: ignore-errors
+"""Jobs whose records tell what their tasks saw."""
+
+from functools import partial
+
+from disco.job import Job, SimpleJob
+from disco.worker import Params
+from disco.worker.classic import worker as classic
+from disco.worker.classic.func import default_partition, nop_map, sum_combiner, sum_reduce
+from disco.worker.pipeline.worker import Stage
+
+RAW = ["raw://a_1", "raw://b_2", "raw://c_3", "raw://a_4"]
+
+
+def letters(stream, size, url):
+    """Read an entry per letter, so that an input has several."""
+    for number, letter in enumerate(stream.read()):
+        yield f"{letter}_{number}"
+
+
+# --- classic jobs ------------------------------------------------------------------------------
+
+
+class Initialised(Job):
+    """Functions that are methods, take entries away, and keep things in params."""
+
+    map_reader = staticmethod(letters)
+    params = {"factor": 10, "seen": []}
+    partitions = 3
+    scheduler = {"max_cores": 4, "force_local": True, "force_remote": False}
+
+    def map_init(self, entries, params):
+        params["first"] = next(entries)
+
+    def map(self, entry, params):
+        params["seen"].append(entry)
+        yield entry.split("_")  # a list of two is a pair
+        yield "params", (params["first"], list(params["seen"]), params["factor"])
+
+    def partition(self, key, partitions, params):
+        return "2" if key == "params" else 0.5
+
+    def reduce_init(self, pairs, params):
+        params["taken"] = next(pairs)
+
+    def reduce(self, pairs, out, params):
+        out.add("partition", (this_partition(), Task.group_label))
+        out.add("taken", params["taken"][0])
+        for pair in pairs:
+            out.add(*pair)
+
+
+class Names(Job):
+    """Names that nobody imports."""
+
+    @staticmethod
+    def map(entry, params):
+        assert re.match("a", "abc")
+        assert math.floor(2.5) == 2
+        assert time.time() > 0
+        assert os.sep == "/"
+        assert sys.version_info[0] == 3
+        assert util.kvify(1) == (1, None)
+        assert bytes_to_str(b"x") == "x"
+        assert str_to_bytes("x") == b"x"
+        assert pickle_loads(pickle_dumps([1])) == [1]
+        assert issubclass(CommError, DataError)
+        assert Params(a=1).a == 1
+        assert worker.active_task is not None
+        assert noop(1) is None
+        assert all(map(callable, (chain_reader, nop_map, nop_reduce, sum_combiner, sum_reduce)))
+        assert all(map(callable, (make_range_partition, default_partition, gzip_reader)))
+        assert all(map(callable, (re_reader, get, put, external, task_input_stream)))
+        yield "task", (Task.jobname == this_name(), Task.host == this_host(), Task.stage)
+        yield "master", bool(this_master())
+        yield "inputs", list(util.flatten(this_inputs()))
+        yield "partition", this_partition()
+        yield "hashes", [default_partition(key, 1000, params) for key in ("a", b"a", 1, (1, "x"))]
+
+
+class Combined(Job):
+    """A combiner with a buffer per partition, which yields now and then and at the end."""
+
+    partitions = 2
+
+    @staticmethod
+    def map(entry, params):
+        return [(int(number), 1) for number in entry.split()]
+
+    @staticmethod
+    def partition(key, partitions, params):
+        return key % partitions
+
+    @staticmethod
+    def combiner(key, value, buf, done, params):
+        if done:
+            return [("done", (key, value, sorted(buf)))]
+        buf[key] = value
+        if key == 7:
+            return iter([("seven", 7)])
+        return None
+
+
+class Sorted(Job):
+    sort = True
+    sort_buffer_size = "5%"
+
+    @staticmethod
+    def map(entry, params):
+        for word in entry.split():
+            yield word.encode(), {"value": word}
+
+    @staticmethod
+    def reduce(pairs, params):
+        for key, values in util.kvgroup(pairs):
+            yield key, len(list(values))
+
+
+class Summed(Job):
+    combiner = staticmethod(sum_combiner)
+    reduce = staticmethod(sum_reduce)
+    save = False
+
+    @staticmethod
+    def map(entry, params):
+        return ((word, 1) for word in entry.split())
+
+
+def mapped(extra, entry, params):
+    return [(entry, extra)]
+
+
+def reduced(extra, pairs, out, params):
+    for key, value in pairs:
+        out.add(key, (value, extra))
+
+
+class Partials(Job):
+    """Functions with some of their arguments; the reduce has three left."""
+
+    map = staticmethod(partial(mapped, 1))
+    reduce = staticmethod(partial(reduced, 2))
+
+
+def keeps(stream, size, url):
+    return stream
+
+
+def replaces(stream, size, url, params):
+    return (f"{params.mark}{line}" for line in stream), "size", url + params.mark
+
+
+def shows(stream, size, url):
+    for line in stream:
+        yield line, (size, url)
+
+
+class Louder:
+    def __init__(self, stream, mark):
+        self.stream, self.mark = stream, mark
+
+    def add(self, key, value):
+        self.stream.add(f"{key}{self.mark}", value)
+
+
+def louder(stream, size, url, params):
+    return Louder(stream, params.mark), url
+
+
+class Chained(Job):
+    """Streams of three and four arguments, that return streams, pairs and triples."""
+
+    params = Params(mark="!")
+    map = staticmethod(nop_map)
+    map_input_stream = (classic.func.map_input_stream, keeps, replaces)
+    map_reader = staticmethod(shows)
+    map_output_stream = (classic.func.map_output_stream, louder)
+
+
+class Unlabelled(Job):
+    """A map without a reduce and without partitions."""
+
+    partitions = None
+
+    @staticmethod
+    def map(entry, params):
+        return [(entry, None)]
+
+
+class Failing(Job):
+    """Functions that do what ends a job."""
+
+    max_attempts = 1
+
+    @staticmethod
+    def map(entry, params):
+        if entry == "none":
+            return
+        raise ValueError("no such entry")
+
+
+class Sleeping(Job):
+    @staticmethod
+    def map(entry, params):
+        time.sleep(600)
+        return []
+
+
+class Types(Job):
+    """What an entry is."""
+
+    @staticmethod
+    def map(entry, params):
+        yield type(entry).__name__, entry
+
+
+class Copied(Job):
+    map = staticmethod(nop_map)
+
+
+class Streams(Job):
+    @staticmethod
+    def map_reader(stream, size, url):
+        import disco.compat
+
+        yield isinstance(stream, disco.compat.file)
+
+    @staticmethod
+    def map(entry, params):
+        yield "is a file", entry
+
+
+class Replicated(Job):
+    """A reader that one of the replicas breaks."""
+
+    @staticmethod
+    def map_reader(stream, size, url):
+        for number, line in enumerate(stream):
+            if number == 2 and url.endswith("broken"):
+                raise DataError("told to break", url)
+            yield line
+
+    @staticmethod
+    def map(entry, params):
+        yield entry, 1
+
+
+# --- workers of a program's own ----------------------------------------------------------------
+
+
+class Pair(SimpleJob):
+    partitions = 2
+
+    @staticmethod
+    def map(worker, task, **jobargs):
+        for line in worker.input(task):
+            worker.output(task, len(line) % 2).file.add(line, jobargs["extra"])
+
+    @staticmethod
+    def reduce(worker, task, **jobargs):
+        labels = sorted(worker.labelled_input_map(task, worker.get_inputs()))
+        for key, value in worker.input(task, merged=True):
+            worker.output(task).file.append((key, (value, task.group_label, labels)))
+
+
+class Packing(classic.Worker):
+    """A worker that overrides what it may."""
+
+    def jobdict(self, job, **jobargs):
+        return {**super().jobdict(job, **jobargs), "prefix": "renamed"}
+
+    def jobenvs(self, job, **jobargs):
+        return {**super().jobenvs(job, **jobargs), "PACKED": "yes"}
+
+    def jobzip(self, job, **jobargs):
+        archive = super().jobzip(job, **jobargs)
+        archive.writestr("lib/added.txt", "added")
+        return archive
+
+    def run(self, task, job, **jobargs):
+        with open("lib/added.txt") as file:
+            self.text = file.read()
+        self.send("MSG", "running")
+        super().run(task, job, **jobargs)
+
+    def end(self, task, job, **jobargs):
+        super().end(task, job, **jobargs)
+        assert self.text == "added"
+
+
+class Packed(Job):
+    Worker = Packing
+    required_files = {"given.txt": b"given"}
+
+    @staticmethod
+    def map(entry, params):
+        with open("lib/given.txt") as file:
+            yield os.environ["PACKED"], file.read()
+
+
+# --- pipelines ---------------------------------------------------------------------------------
+
+
+def spread(interface, state, label, inp):
+    """Give each entry ``WORD_NUMBER`` the label of its number."""
+    for entry in inp:
+        word, number = entry.split("_")
+        interface.output(int(number) % 3).add(word, (label, number))
+
+
+def begin(interface, params):
+    return []
+
+
+def gather(interface, state, label, inp):
+    state.append(label)
+    interface.output(0).add(label, sorted(inp))
+
+
+def end(interface, state):
+    interface.output(5).add("labels", state)
+
+
+def backwards(state, labels):
+    assert state == [], "init is called before input_hook"
+    return reversed(list(labels))
+
+
+def pass_on(info, interface, state, label, inp):
+    """Pass records on with their label, and tell what the task is and how many there are."""
+    records = list(inp)
+    for key, value in records:
+        interface.output(label).add(key, value)
+    count = sum(1 for key, _ in records if key != "told")
+    interface.output(label).add("told", (info().stage, info().group, label, count))
+
+
+def passing(name, **options):
+    stage = Stage(name, **options)
+    stage.process = partial(pass_on, lambda: stage.taskinfo)
+    return stage
+
+
+class Told(Job):
+    """A pipeline as a class attribute, with functions of the class's body."""
+
+    def count(interface, state, label, inp):
+        interface.output(label).add("all", (label, list(inp)))
+
+    pipeline = [
+        ("split", Stage("spread", process=spread)),
+        (
+            "group_label",
+            Stage("gather", init=begin, process=gather, done=end, combine=True),
+            True,
+        ),
+        ("group_all", Stage("count", process=count, input_hook=lambda state, labels: labels)),
+    ]
+
+
+class Backwards(Job):
+    pipeline = [
+        ("split", Stage("spread", process=spread)),
+        (
+            "group_all",
+            Stage("all", init=begin, input_hook=backwards, process=gather, done=end, combine=True),
+        ),
+    ]
+
+
+class Groups(Job):
+    """A stage of each grouping, one after the other."""
+
+    pipeline = [
+        ("split", Stage("spread", process=spread)),
+        ("split", passing("split")),
+        ("group_node", passing("node", combine=True)),
+        ("group_node_label", passing("node_label", combine=True)),
+        ("group_all", passing("all", combine=True)),
+        ("group_label", passing("label", combine=True)),
+    ]
+
+
+class Alone(Job):
+    """A single stage, in which all inputs meet."""
+
+    def show(interface, state, label, inp):
+        interface.output(0).add(label, list(inp))
+
+    pipeline = [("group_all", Stage("show", process=show))]
+
+
+class SortedPipe(Job):
+    def spell(interface, state, label, inp):
+        for line in inp:
+            for letter in line:
+                interface.output(0).add(letter.encode(), 1)
+
+    def count(interface, state, label, inp):
+        for key, ones in util.kvgroup(inp):
+            interface.output(0).add(key, len(list(ones)))
+
+    pipeline = [
+        ("split", Stage("spell", process=spell)),
+        ("group_label", Stage("count", process=count, combine=True, sort=True)),
+    ]
+
+
+def is_same_hash(hashes):
+    """Return whether this process has the same hashes as a task."""
+    return hashes == [default_partition(key, 1000, None) for key in ("a", b"a", 1, (1, "x"))]

@@ -10,19 +10,11 @@ import grpc
 import grpc.aio
 
 from disco.v1 import coordinator_pb2, coordinator_pb2_grpc
+from disco_engine.phases import ENDED
 from disco_engine.rpc import Line
 
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
 CANCEL_DEADLINE_S = 3.0
-
-OVER = frozenset(
-    {
-        coordinator_pb2.JOB_PHASE_SUCCEEDED,
-        coordinator_pb2.JOB_PHASE_FAILED,
-        coordinator_pb2.JOB_PHASE_CANCELLED,
-    }
-)
-"""Phases after which a coordinator has nothing more to tell."""
 
 
 class Stream:
@@ -71,7 +63,7 @@ class Stream:
     @property
     def over(self) -> bool:
         """Whether the coordinator has said how the job ended."""
-        return self.progress is not None and self.progress.phase in OVER
+        return self.progress is not None and self.progress.phase in ENDED
 
     async def listen(self) -> None:
         """Read the stream, again and again, until the job is over."""

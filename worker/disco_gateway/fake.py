@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 from disco_engine.core.model import NOTHING
+from disco_engine.phases import ENDED
 from disco_engine.wire import portions_of_values
 from disco_gateway.backend import (
     Caller,
@@ -39,13 +40,6 @@ from disco_gateway.selectors import parse_selector
 TOKEN = "token-of-alice"
 """Of alice, who may do everything everywhere."""
 
-ENDED = frozenset(
-    (
-        coordinator_pb2.JOB_PHASE_SUCCEEDED,
-        coordinator_pb2.JOB_PHASE_FAILED,
-        coordinator_pb2.JOB_PHASE_CANCELLED,
-    )
-)
 _EPOCH = 1
 _MAX_CODE_BYTES = 64 * 1024 * 1024
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from disco.v1 import coordinator_pb2, jobs_pb2
+from disco_engine.phases import ENDED
 from disco_engine.rpc import Line
 from disco_gateway.backend import Position, Update
 from disco_gateway.errors import (
@@ -26,7 +27,7 @@ from disco_operator.gateway.heard import HeardEvents
 from disco_operator.gateway.jobs import Jobs
 from disco_operator.gateway.view import ended, has_coordinator, job_of
 from disco_operator.model import JobKey, Json
-from disco_operator.stream import OVER, Stream
+from disco_operator.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +238,7 @@ class _Topic:
                 self._listen(tasks, run)
             return
         self._stop_listening()
-        heard_all = self._progress is not None and self._progress.phase in OVER
+        heard_all = self._progress is not None and self._progress.phase in ENDED
         if ended(body) and self._recalled != run:
             if not heard_all:
                 await self._recall(body)

@@ -8,9 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 from disco_engine.core.model import PLAN_STAGE
+from disco_engine.phases import ENDED
 from disco_operator.conditions import Condition, Phase, condition_of
 from disco_operator.model import GROUP, Json, read_time
-from disco_operator.stream import OVER
 
 REQUEST_ANNOTATION = f"{GROUP}/request-id"
 SUBMITTER_ANNOTATION = f"{GROUP}/submitted-by"
@@ -136,7 +136,7 @@ def _take_over(job: jobs_pb2.Job, progress: coordinator_pb2.JobProgress) -> None
         del job.failures[:]
         job.failures.extend(progress.failures)
     # That it is over, the status says, with all that then holds; a moment later.
-    if progress.phase not in OVER:
+    if progress.phase not in ENDED:
         job.phase = progress.phase
 
 

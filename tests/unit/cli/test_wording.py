@@ -92,3 +92,13 @@ def test_nor_can_the_name_of_a_stage() -> None:
     assert task_name(evil, common_pb2.AttemptRef(task=3)) == f"{escaped}:3"
     assert progress_line(stage, 3.0).startswith(f"{escaped}: ")
     assert finished_line(stage).startswith(f"{escaped}: ")
+
+
+def test_retries_and_rivals_are_told_apart() -> None:
+    stage = coordinator_pb2.StageProgress(
+        name="map", tasks_total=4, tasks_done=3, started_s=1, retries=2, rivals=1
+    )
+    assert "3/4 tasks done, " in progress_line(stage, 3.0)
+    assert "2 retries, 1 rival" in progress_line(stage, 3.0)
+    stage.retries = 0
+    assert finished_line(stage).endswith("0 out, 1 rival")

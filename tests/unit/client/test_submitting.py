@@ -296,10 +296,14 @@ def test_the_output_of_a_packed_job_is_as_it_was_given(place: Path) -> None:
     assert packed(place, {"output": "out"}).spec["output"]["url"] == "out"
 
 
-@pytest.mark.parametrize("about", [LOCAL, CLUSTER])
-def test_results_of_other_jobs_cannot_be_read_there(about: jobs_pb2.AboutReply) -> None:
-    with pytest.raises(CannotTravelError, match="is the result of another job"):
-        fitted(plain(inputs=["disco://h:1/ns/job/uid/0"]), about)
+def test_results_of_other_jobs_are_read_on_the_same_serve_only() -> None:
+    served = plain(inputs=["disco://h:1/ns/job/uid/0"])
+    assert fitted(served, LOCAL).spec["inputs"] == ["disco://h:1/ns/job/uid/0"]
+    with pytest.raises(CannotTravelError, match="on a cluster only that job's workers can read"):
+        fitted(served, CLUSTER)
+    for about in (LOCAL, CLUSTER):
+        with pytest.raises(CannotTravelError, match="this process has run itself, which no server"):
+            fitted(plain(inputs=["disco://h:1/uid/2/0"]), about)
 
 
 def test_directories_of_this_machine_are_searched_by_servers_on_it_only(place: Path) -> None:
@@ -323,3 +327,11 @@ def test_code_that_is_too_large_is_told_with_what_is_large(place: Path) -> None:
     submission = packed(place, {"required_files": [str(place / "large.bin")]})
     with pytest.raises(CannotTravelError, match=r"takes 500; .* largest: lib/large\.bin \(2,560"):
         fitted(submission, small)
+
+
+def test_rivals_for_slow_tasks_are_asked_for_as_a_manifest_does(place: Path) -> None:
+    asked = {"speculation_multiplier": 3.0, "speculation_quantile": 0.5}
+    spec = dict(packed(place, {}, settings=asked).spec)
+    assert spec["speculation"] == {"enabled": True, "multiplier": 3.0, "quantile": 0.5}
+    assert asked.items() <= parse_spec(spec).engine_settings().items()
+    assert "speculation" not in packed(place, {}).spec

@@ -25,7 +25,8 @@ def cancel(job: tuple[JobName, ...], reason: str) -> int:
     """
 
     def act(client: "Client", name: JobName) -> str:
-        from disco.cli.remote_progress import ENDED, phase_name
+        from disco.cli.remote_progress import phase_name
+        from disco_engine.phases import ENDED
 
         told = client.cancel(name.name, namespace=name.namespace, reason=reason)
         if told.phase in ENDED:

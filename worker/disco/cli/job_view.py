@@ -10,7 +10,6 @@ from rich.text import Text
 
 from disco.cli import wording
 from disco.cli.remote_progress import (
-    ENDED,
     age_s,
     elapsed_s,
     phase_name,
@@ -20,6 +19,7 @@ from disco.cli.remote_progress import (
 from disco.cli.stage_table import stage_table
 from disco.manifest.quantities import count_text, duration_text, size_text
 from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
+from disco_engine.phases import ENDED
 
 _STYLES = {
     coordinator_pb2.JOB_PHASE_SUCCEEDED: "bold green",

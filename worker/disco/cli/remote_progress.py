@@ -4,14 +4,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 
-ENDED = frozenset(
-    {
-        coordinator_pb2.JOB_PHASE_SUCCEEDED,
-        coordinator_pb2.JOB_PHASE_FAILED,
-        coordinator_pb2.JOB_PHASE_CANCELLED,
-    }
-)
-
 
 def progress_of(job: jobs_pb2.Job, now_s: float) -> coordinator_pb2.JobProgress:
     """Return how far the job is.

@@ -16,7 +16,7 @@ WIDE = 100
 def stage_table(
     progress: coordinator_pb2.JobProgress, now_s: float, *, width: int, over: bool
 ) -> Table:
-    """Return a row per stage: a bar, tasks, records, rate, retries, time.
+    """Return a row per stage: a bar, tasks, records, rate, retries and rivals, time.
 
     Args:
         progress: Of the job.
@@ -44,7 +44,6 @@ def _row(
     if not stage.started_s:
         return name, bar, Text("not run" if over else "waiting", style="dim"), "", "", "", ""
     done = f"{stage.tasks_done}/{stage.tasks_total}"
-    retries = wording.retries_text(stage.retries) if stage.retries else ""
     if stage.finished_s or over:
         when = Text(duration_text(wording.seconds_of(stage, now_s)), style="dim")
     else:
@@ -56,6 +55,6 @@ def _row(
         done,
         wording.plural(stage.records_in, "record"),
         wording.rate_text(stage, now_s),
-        Text(retries, style="yellow"),
+        Text(wording.repeats_text(stage), style="yellow"),
         when,
     )

@@ -24,8 +24,9 @@ def watch(job: JobName, quiet: bool, as_json: bool) -> int:
     from disco.cli.display import display_for
     from disco.cli.following import StoppedWatchingError, follow, tell_stopped
     from disco.cli.remote_ending import tell_end
-    from disco.cli.remote_progress import ENDED, age_s
+    from disco.cli.remote_progress import age_s
     from disco.cli.request import Showing
+    from disco_engine.phases import ENDED
 
     showing = Showing(head=0, quiet=quiet, as_json=as_json)
     again = where().again(job.name, job.namespace)

@@ -97,6 +97,13 @@ def retries_text(count: int) -> str:
     return f"{count_text(count)} {'retry' if count == 1 else 'retries'}"
 
 
+def repeats_text(stage: coordinator_pb2.StageProgress) -> str:
+    """Return "2 retries, 1 rival": the attempts beyond the first of each task; empty if none."""
+    retries = [retries_text(stage.retries)] if stage.retries else []
+    rivals = [plural(stage.rivals, "rival")] if stage.rivals else []
+    return ", ".join(retries + rivals)
+
+
 def progress_line(stage: coordinator_pb2.StageProgress, now_s: float) -> str:
     """Return a line on a stage that runs: how far, how fast, how long still."""
     parts = [
@@ -106,8 +113,8 @@ def progress_line(stage: coordinator_pb2.StageProgress, now_s: float) -> str:
         parts.append(f"{stage.tasks_running} running")
     if rate := rate_text(stage, now_s):
         parts.append(rate)
-    if stage.retries:
-        parts.append(retries_text(stage.retries))
+    if repeats := repeats_text(stage):
+        parts.append(repeats)
     if (left := left_s(stage, now_s)) is not None:
         parts.append(f"about {duration_text(left)} left")
     return ", ".join(parts)
@@ -121,8 +128,8 @@ def finished_line(stage: coordinator_pb2.StageProgress) -> str:
         f" in {duration_text(took_s)}",
         f"{count_text(stage.records_in)} records in, {count_text(stage.records_out)} out",
     ]
-    if stage.retries:
-        parts.append(retries_text(stage.retries))
+    if repeats := repeats_text(stage):
+        parts.append(repeats)
     return ", ".join(parts)
 
 

@@ -18,16 +18,10 @@ from disco.client.forwarding import forwarded
 from disco.client.outputs import Output
 from disco.client.submission import Submission
 from disco.v1 import coordinator_pb2, jobs_pb2
+from disco_engine.phases import ENDED
 
 if TYPE_CHECKING:
     from disco.v1.jobs_pb2_grpc import JobsAsyncStub
-
-ENDED = (
-    coordinator_pb2.JOB_PHASE_SUCCEEDED,
-    coordinator_pb2.JOB_PHASE_FAILED,
-    coordinator_pb2.JOB_PHASE_CANCELLED,
-)
-"""Phases that are an end."""
 
 _CHUNK_BYTES = 1024 * 1024
 _UPLOAD_S = 600.0

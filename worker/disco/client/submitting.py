@@ -199,6 +199,13 @@ def _spec_of(message: job_pb2.JobSpec) -> dict[str, Any]:
         return _unless(usual[name], getattr(settings, name))
 
     exclusion = _set(afterFailures=unusual("exclude_after_failures"))
+    speculation = None
+    if settings.speculation_multiplier:
+        speculation = _set(
+            enabled=True,
+            multiplier=settings.speculation_multiplier,
+            quantile=unusual("speculation_quantile"),
+        )
     timeout_s, deadline_s = unusual("task_timeout_s"), unusual("deadline_s")
     return _set(
         inputs=[list(item.urls) if len(item.urls) > 1 else item.urls[0] for item in message.inputs],
@@ -208,6 +215,7 @@ def _spec_of(message: job_pb2.JobSpec) -> dict[str, Any]:
             maxConsecutiveLosses=unusual("max_consecutive_losses"),
             exclusion=exclusion,
         ),
+        speculation=speculation,
         taskTimeout=timeout_s and f"{round(timeout_s * 1000)}ms",
         memoryLimit=unusual("memory_limit_bytes"),
         sortMemory=unusual("sort_memory_bytes"),

@@ -4,22 +4,11 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from disco.v1 import coordinator_pb2
+from disco_engine.phases import ENDED
 from disco_engine.recent import RecentEvents
 
 _KEPT_EVENTS = 5_000
 _KEPT_CHARS = 4 * 1024 * 1024
-_OVER = frozenset(
-    {
-        coordinator_pb2.JOB_PHASE_SUCCEEDED,
-        coordinator_pb2.JOB_PHASE_FAILED,
-        coordinator_pb2.JOB_PHASE_CANCELLED,
-    }
-)
-
-
-def is_over(progress: coordinator_pb2.JobProgress) -> bool:
-    """Tell whether the job has ended, well or not."""
-    return progress.phase in _OVER
 
 
 class ProgressBoard:
@@ -42,7 +31,9 @@ class ProgressBoard:
     @property
     def over(self) -> bool:
         """Whether nothing more will be posted."""
-        return self._error is not None or (self._progress is not None and is_over(self._progress))
+        return self._error is not None or (
+            self._progress is not None and self._progress.phase in ENDED
+        )
 
     @property
     def error(self) -> Exception | None:

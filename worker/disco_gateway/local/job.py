@@ -11,6 +11,7 @@ from typing import TypeAlias
 from disco.v1 import coordinator_pb2, jobs_pb2
 from disco_engine.core.model import NOTHING
 from disco_engine.failures import reason_of, worth_telling
+from disco_engine.phases import ENDED
 from disco_engine.recent import RecentEvents
 from disco_engine.wire import totals_from_wire
 from disco_gateway.backend import NewJob, Position
@@ -23,7 +24,6 @@ PENDING = coordinator_pb2.JOB_PHASE_PENDING
 SUCCEEDED = coordinator_pb2.JOB_PHASE_SUCCEEDED
 FAILED = coordinator_pb2.JOB_PHASE_FAILED
 CANCELLED = coordinator_pb2.JOB_PHASE_CANCELLED
-ENDS = frozenset((SUCCEEDED, FAILED, CANCELLED))
 
 _EPOCH = 1  # this server numbers the events, from a job's first run to its last
 _MAX_EVENTS = 2_000
@@ -90,7 +90,7 @@ class LocalJob:
     @property
     def over(self) -> bool:
         """Whether it has ended."""
-        return self.phase in ENDS
+        return self.phase in ENDED
 
     @property
     def holds_results(self) -> bool:
@@ -147,7 +147,7 @@ class LocalJob:
             self.progress = progress
             self.phase, self.message = progress.phase, progress.message
             self.reason = "NotRunning" if progress.message else ""
-            if progress.phase in ENDS:
+            if progress.phase in ENDED:
                 self.reason = "Cancelled" if progress.phase == CANCELLED else ""
                 if progress.phase == FAILED:
                     self.reason = reason_of(progress)
@@ -156,7 +156,7 @@ class LocalJob:
 
     def _is_news(self, progress: coordinator_pb2.JobProgress) -> bool:
         """Tell whether a coordinator knows as much as the one before it that has died."""
-        if progress.phase in ENDS or self.progress is None:
+        if progress.phase in ENDED or self.progress is None:
             return True
         return bool(progress.stages) or not self.progress.stages
 

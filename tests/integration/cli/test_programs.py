@@ -13,6 +13,15 @@ from disco.jobpack import JobPack
 from .conftest import Shell
 
 Compiled = Callable[[str], Path]
+WORDS = """
+from disco import Job, group_label, split
+from disco.worker.executable import Executable
+
+class Words(Job):
+    Worker = Executable
+    program = "wordcount"
+    pipeline = [(split, "map"), (group_label, "reduce")]
+"""
 COUNTS = ["and\t1", "cat\t1", "the\t3", "two\t1"]
 
 
@@ -40,8 +49,14 @@ async def test_a_server_runs_it_as_well(served: Shell, here: Shell) -> None:
     name = started.out.strip()
     assert name.startswith("words-")
     assert (await here.disco("wait", name)).status == 0
-    results = await here.disco("results", name)
-    assert sorted(results.out.splitlines()) == COUNTS
+    assert sorted((await here.disco("results", name)).out.splitlines()) == COUNTS
+
+    # A job in a file travels as files, and is imported on the workers: so does its program.
+    here.write("words.py", WORDS)
+    submitted = await here.disco("submit", "words.py", "a.txt", "b.txt", "--follow")
+    assert submitted.status == 0, submitted.err
+    assert sorted(submitted.out.splitlines()) == COUNTS
+    assert "lib/wordcount" in submitted.err
 
 
 async def test_the_job_pack_has_all_that_the_program_needs(here: Shell) -> None:

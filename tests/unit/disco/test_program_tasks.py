@@ -319,6 +319,7 @@ def test_a_file_that_is_no_program_ends_the_job(engine: Any, text: Text) -> None
         ({"arguments": "-x"}, "arguments must be a list of texts"),
         ({"env": {"A": 1}}, "env must be a dict of texts"),
         ({"input_format": "xml"}, "unknown input_format 'xml'; there are pickle, netstring"),
+        ({"params": {"a": 1}}, "params are for functions in Python"),
         ({"pipeline": []}, "pipeline must be a list of"),
         ({"pipeline": [(split, "")]}, "Bad Stage: item 0"),
         ({"pipeline": [("by_colour", "map")]}, "Unknown grouping 'by_colour' of stage 'map'"),

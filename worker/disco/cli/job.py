@@ -95,6 +95,11 @@ def job(
             sys.stdout.buffer.write(_jobpack(made))
             return 0
         name = master or where().server or where().context or DiscoSettings()["DISCO_MASTER"]
+        if where().token_file:
+            raise CommandError(
+                "disco job knows no --token-file: set DISCO_TOKEN_FILE, or use a context",
+                EXIT_WRONG_USE,
+            )
         return _run_here(made) if name == "local" else _submit(made, name)
 
 

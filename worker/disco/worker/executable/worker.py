@@ -22,6 +22,7 @@ from disco.worker.executable.conversation import Patience
 from disco.worker.executable.inputs import WRITERS
 from disco.worker.executable.tasks import Program, ProgramTasks
 from disco.worker.hooks import TaskHooks
+from disco.worker.params import Params
 from disco_engine.core.model import Grouping
 
 
@@ -81,6 +82,11 @@ class Executable(BaseWorker):
             DiscoError: There is no program, or a parameter makes no sense.
         """
         program = self._program(job, jobargs)
+        if self.getitem("params", job, jobargs) not in (None, {}, Params()):
+            raise DiscoError(
+                "params are for functions in Python: give a program arguments, env, jobdata or"
+                " required_files"
+            )
         pipeline = _checked(self.getitem("pipeline", job, jobargs))
         return tuple(
             planned(name, grouping, ProgramTasks(program, grouping, pipeline))

@@ -67,9 +67,11 @@ class Client:
         return rpc.credentials_of(self.token)
 
     async def attach(
-        self, epoch: int = 1, *, tell_sealed: bool = False
+        self, epoch: int = 1, *, tell_sealed: bool = False, tell_values: bool = False
     ) -> list[partition_pb2.AttachReply]:
-        request = partition_pb2.AttachRequest(job_uid=JOB, epoch=epoch, tell_sealed=tell_sealed)
+        request = partition_pb2.AttachRequest(
+            job_uid=JOB, epoch=epoch, tell_sealed=tell_sealed, tell_values=tell_values
+        )
         return [reply async for reply in self.stub.Attach(request, metadata=self.metadata)]
 
     async def push(self, *outputs: partition_pb2.AttemptBlocks) -> list[tuple[AttemptId, int, str]]:
@@ -478,6 +480,22 @@ async def test_the_inventory_says_what_the_seals_said(tmp_path: Path) -> None:
         assert sealed.group.origin == 0
         assert sealed.output_file == "part-7"
         assert sealed.labels == {0: totals([A, C]), 1: totals([B])}
+
+
+async def test_what_a_seal_says_beside_the_blocks_outlives_the_process(tmp_path: Path) -> None:
+    kept = [common_pb2.NamedValue(key="k", value=b"\xff"), common_pb2.NamedValue(key="a")]
+    decision = seal(attempt(1), NOTHING)
+    decision.seal.values.extend(kept)
+    async with serving(tmp_path) as client:
+        assert await client.decide(decision) == [SEALED]
+        await client.attach()
+    async with serving(tmp_path, forget=True) as client:
+        (_, inventory) = await client.attach(2)
+        assert list(inventory.sealed[0].values) == kept
+        (_, inventory) = await client.attach(0, tell_sealed=True)
+        assert not inventory.sealed[0].values  # who reads results needs none of them
+        (_, inventory) = await client.attach(0, tell_sealed=True, tell_values=True)
+        assert list(inventory.sealed[0].values) == kept
 
 
 async def test_a_plan_is_kept_and_another_one_refused(tmp_path: Path) -> None:

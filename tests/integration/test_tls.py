@@ -93,6 +93,9 @@ class Echo(coordinator_pb2_grpc.CoordinatorServicer):
     def Watch(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
+    def Values(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
 
 class Server(NamedTuple):
     authority: Authority

@@ -49,6 +49,9 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
         self.confirms = True
         self.wants_workers = True
         self.put_off = 0
+        self.values: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.refusals: list[grpc.StatusCode] = []
         self._to_worker: asyncio.Queue[coordinator_pb2.CoordinatorMessage | None] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._numbers = 0
@@ -104,6 +107,16 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
 
     async def Cancel(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
+
+    async def Values(
+        self, request: coordinator_pb2.ValuesRequest, context: Any
+    ) -> AsyncIterator[coordinator_pb2.ValuesReply]:
+        self.asked.append(request.key)
+        if self.refusals:
+            await context.abort(self.refusals.pop(0), "not now")
+        if request.key in self.values:
+            value = common_pb2.NamedValue(key=request.key, value=self.values[request.key])
+            yield coordinator_pb2.ValuesReply(values=[value])
 
     def _take(self, message: coordinator_pb2.WorkerMessage) -> None:
         match message.WhichOneof("body"):
@@ -179,7 +192,8 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
 class FakePartition(partition_pb2_grpc.PartitionServicer):
     """Keeps what is pushed and hands out what the test puts into it."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, name: str = "ps-0") -> None:
+        self.name = name
         self.blocks: dict[Any, list[common_pb2.Block]] = {}
         self.complete: dict[Any, common_pb2.Totals] = {}
         self.push_messages = 0
@@ -199,7 +213,9 @@ class FakePartition(partition_pb2_grpc.PartitionServicer):
 
     @property
     def address(self) -> coordinator_pb2.ServiceAddress:
-        return coordinator_pb2.ServiceAddress(service_id="ps-0", address=f"127.0.0.1:{self.port}")
+        return coordinator_pb2.ServiceAddress(
+            service_id=self.name, address=f"127.0.0.1:{self.port}"
+        )
 
     async def start(self) -> None:
         await self._server.start()
@@ -391,8 +407,8 @@ class Bench:
         self._stops.append(coordinator.stop)
         return coordinator
 
-    async def partition(self, port: int = 0) -> FakePartition:
-        service = FakePartition(port)
+    async def partition(self, port: int = 0, name: str = "ps-0") -> FakePartition:
+        service = FakePartition(port, name)
         await service.start()
         self._stops.append(service.stop)
         return service

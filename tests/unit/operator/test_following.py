@@ -40,6 +40,10 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServicer):
         self.cancelled = request.reason
         return coordinator_pb2.CancelReply()
 
+    async def Values(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        raise NotImplementedError
+        yield  # makes it a generator
+
     def tells(self, progress: Any, *texts: str, first: int = 1, epoch: int = 1) -> None:
         """Send progress with one event per text."""
         progress.epoch = epoch

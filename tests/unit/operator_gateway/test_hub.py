@@ -61,6 +61,10 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServicer):
     async def Cancel(self, request: Any, context: Any) -> coordinator_pb2.CancelReply:
         raise NotImplementedError
 
+    async def Values(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        raise NotImplementedError
+        yield  # makes it a generator
+
     def says(self, *texts: str, phase: str = "RUNNING") -> None:
         """Let something happen."""
         self.phase = coordinator_pb2.JobPhase.Value(f"JOB_PHASE_{phase}")

@@ -9,6 +9,15 @@ import click
 
 from disco.cli.job_options import Decorator, together
 
+scheduler_flag: Decorator[Any] = click.option(
+    "-S",
+    "--scheduler",
+    nargs=2,
+    multiple=True,
+    metavar="KEY VALUE",
+    help="A parameter of the scheduler, such as max_cores 4; may be repeated.",
+)
+
 disco_flags: Decorator[Any] = together(
     click.option("-n", "short_name", metavar="TEXT", help="As --name."),
     click.option(
@@ -22,14 +31,7 @@ disco_flags: Decorator[Any] = together(
     click.option("-m", "--map", metavar="MODULE.NAME", help="The job's map function."),
     click.option("-r", "--reduce", metavar="MODULE.NAME", help="The job's reduce function."),
     click.option("--save", is_flag=True, help="Keep the results in DDFS, under a tag."),
-    click.option(
-        "-S",
-        "--scheduler",
-        nargs=2,
-        multiple=True,
-        metavar="KEY VALUE",
-        help="A parameter of the scheduler, such as max_cores 4; may be repeated.",
-    ),
+    scheduler_flag,
 )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from disco.cli.connection_options import where
+from disco.cli.disco_flags import scheduler_flag
 from disco.cli.errors import EXIT_STATUS, EXIT_WRONG_USE, CommandError
 
 if TYPE_CHECKING:
@@ -49,14 +50,7 @@ Examples:
 )
 @click.option("-o", "--owner", help="Of the job, for people.")
 @click.option("-p", "--prefix", help="What the job's name begins with.  [the program's name]")
-@click.option(
-    "-S",
-    "--scheduler",
-    nargs=2,
-    multiple=True,
-    metavar="KEY VALUE",
-    help="A parameter of the scheduler, such as max_cores 4; may be repeated.",
-)
+@scheduler_flag
 @click.option(
     "-e",
     "--env",

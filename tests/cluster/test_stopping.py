@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from harness.gated import COUNT_TASKS, GatedJob
-from harness.jobs import discojob, results
+from harness.jobs import discojob, node_of, results
 from harness.namespaces import Namespace
+from harness.nodes import Nodes
 from harness.release import Operator
 from harness.volumes import Volume
 from harness.waiting import wait_for
@@ -150,14 +151,17 @@ def test_a_finished_job_with_a_time_to_live_leaves_without_a_trace(
     gated.check_result()
 
 
-def test_a_job_can_be_deleted_while_there_is_no_operator(
-    namespace: Namespace, shared_volume: Volume, operator: Operator
+def test_a_job_can_be_deleted_while_there_is_no_operator_and_no_coordinator(
+    namespace: Namespace, shared_volume: Volume, operator: Operator, cluster_nodes: Nodes
 ) -> None:
     gated = GatedJob(namespace, shared_volume)
     gated.wait_until_inside()
+    (coordinator,) = gated.job.wait_for_pods("coordinator", 1)
 
     with operator.absent():
-        gated.job.delete()
+        cluster_nodes.kill(node_of(coordinator))
+        namespace.kubectl("delete", "discojob", gated.job.name, "--timeout=60s")
+        cluster_nodes.restore()  # until then nobody knows whether its pods have ended
         gated.job.wait_until_nothing_is_left()
 
 

@@ -18,12 +18,24 @@ _WORDS = 12
 class GatedJob:
     """A word count whose second stage waits for `open_gate`.
 
+    Args:
+        namespace: Where.
+        volume: Shared with its pods.
+        name: Of the job.
+        crew: So many workers have begun a task of the first stage before one goes on.
+        spec: All other fields.
+
     Attributes:
         job: The DiscoJob.
     """
 
     def __init__(
-        self, namespace: Namespace, volume: Volume, name: str = "gated", **spec: Any
+        self,
+        namespace: Namespace,
+        volume: Volume,
+        name: str = "gated",
+        crew: int = 1,
+        **spec: Any,
     ) -> None:
         self._volume = volume
         lines = [
@@ -31,6 +43,7 @@ class GatedJob:
         ]
         for folder in ("count", "sum"):
             volume.write(f"{folder}/.there", "")
+        volume.write("crew", f"{crew}")
         for i, line in enumerate(lines):
             volume.write(f"input/{i}.txt", f"{line}\n" * (i + 1))
         self.expected = Counter(
@@ -54,6 +67,11 @@ class GatedJob:
     def count_attempts(self) -> int:
         """Return how many attempts at tasks of the first stage there were."""
         return len(self._volume.names("count"))
+
+    def counted(self) -> Sequence[tuple[str, str]]:
+        """Return (task, pod) of each attempt at a task of the first stage."""
+        names = (name.split(".") for name in self._volume.names("count"))
+        return [(task, pod) for task, pod, _ in names]
 
     def open_gate(self) -> None:
         """Let the tasks of the second stage go on."""

@@ -35,9 +35,7 @@ class Gateway:
         self._operator = operator
         self.ca_file = folder / "gateway-ca.crt"
         self.wait_until_ready()
-        published = api.get("configmaps", NAMESPACE, f"{SERVICE}-ca")
-        assert published is not None, "no certificate is published"
-        self.ca_file.write_text(published["data"]["ca.crt"])
+        self._learn_whom_to_trust()
 
     def client(self, token: str, namespace: str, address: str = ADDRESS) -> AsyncClient:
         """Return a client that shows a token."""
@@ -87,8 +85,15 @@ class Gateway:
         """Run the block with other values of the chart."""
         with self._operator.configured(values):
             self.wait_until_ready()
+            self._learn_whom_to_trust()
             yield
         self.wait_until_ready()
+        self._learn_whom_to_trust()
+
+    def _learn_whom_to_trust(self) -> None:
+        published = self._api.get("configmaps", NAMESPACE, f"{SERVICE}-ca")
+        assert published is not None, "no certificate is published"
+        self.ca_file.write_text(published["data"]["ca.crt"])
 
     def curl(self, method: str, path: str, token: str = "", body: Any = None) -> tuple[int, Any]:
         """Return status and answer of a call over HTTP, as curl makes it."""

@@ -25,6 +25,7 @@ GATED = dedent(
     """Count words in two stages; every task of the second waits until the test opens the gate.
 
     Each attempt leaves a file in /shared/count or /shared/sum, called "<what>.<pod>.<random>".
+    Those in /shared/count wait until they are from as many pods as /shared/crew says.
     """
 
     import os
@@ -38,9 +39,17 @@ GATED = dedent(
     def mark(stage, what):
         open(f"/shared/{stage}/{what}.{socket.gethostname()}.{uuid.uuid4().hex[:8]}", "w").close()
 
+    def wait_for_the_crew():
+        while True:
+            names = [name for name in os.listdir("/shared/count") if not name.startswith(".")]
+            if len({name.split(".")[1] for name in names}) >= int(open("/shared/crew").read()):
+                return
+            time.sleep(0.05)
+
     def count(interface, state, label, lines):
         lines = list(lines)
         mark("count", lines[0].split()[0].decode())
+        wait_for_the_crew()
         for line in lines:
             for word in line.split():
                 interface.output(int(word[4:]) % 9).add(word.decode(), 1)

@@ -1,5 +1,6 @@
 """A volume that all pods of a namespace and the test share, and the test's way into it."""
 
+import base64
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ _HELPER = "volume-access"
 class Volume(Protocol):
     """Files on the shared volume; names are relative to its root."""
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Write a file that every pod can read, with the directories above it."""
 
     def read(self, name: str) -> str:
@@ -43,7 +44,7 @@ class Folder:
         self._root = root
         root.chmod(0o777)
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Write a file that every pod can read, with the directories above it."""
         path = self._root / name
         for folder in reversed(path.relative_to(self._root).parents[:-1]):
@@ -51,7 +52,7 @@ class Folder:
             (self._root / folder).chmod(0o777)
         # Renamed into place, because a task may be waiting to read it.
         partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text)
+        partial.write_bytes(_encoded(content))
         partial.replace(path)
 
     def read(self, name: str) -> str:
@@ -72,12 +73,12 @@ class ThroughPod:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Write a file that every pod can read, with the directories above it."""
         self._shell(
-            'mkdir -p "$(dirname "$0")" && cat >"$0.partial" && mv "$0.partial" "$0"',
+            'mkdir -p "$(dirname "$0")" && base64 -d >"$0.partial" && mv "$0.partial" "$0"',
             f"{MOUNT}/{name}",
-            stdin=text,
+            stdin=base64.b64encode(_encoded(content)).decode(),
         )
 
     def read(self, name: str) -> str:
@@ -93,6 +94,10 @@ class ThroughPod:
         interactive = () if stdin is None else ("--stdin",)
         command = ("--namespace", self._namespace, "exec", *interactive, _HELPER, "--", "sh", "-c")
         return kubectl(*command, script, argument, stdin=stdin).stdout
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
 
 
 def shared_volume(api: Api, namespace: str, image: str, local: str | None) -> Volume:

@@ -287,6 +287,7 @@ async def test_user_code_that_closes_its_streams_hurts_only_itself(bench: Bench,
         def close(context):
             sys.stdout.close()
             sys.stderr = None
+            os.closerange(0, 3)
         def speak(context):
             print("still here")
         """
@@ -329,6 +330,25 @@ async def test_code_that_closes_its_slots_connection_is_told_so(bench: Bench, do
     report = await coordinator.run(inputs=do("close"))
     assert report.failed.kind == USER
     assert "the job's code has closed it" in report.output
+    assert (await coordinator.run(inputs=do("nothing"))).HasField("finished")
+
+
+async def test_threads_of_user_code_keep_no_slot_that_has_to_end(bench: Bench, do: Do) -> None:
+    """The interpreter waited for them, and the tasks behind them waited for it."""
+    coordinator = await bench.begin(
+        """
+        def hoard(context):
+            import threading
+            threading.Thread(target=time.sleep, args=(1000,)).start()
+            kept = []
+            while True:
+                kept.append(bytearray(1_000_000))
+        """,
+        memory_limit_bytes=300 * 1024 * 1024,
+    )
+    await bench.worker()
+    failure = (await coordinator.run(inputs=do("hoard"))).failed
+    assert failure.message.startswith("exceeded its memory limit")
     assert (await coordinator.run(inputs=do("nothing"))).HasField("finished")
 
 

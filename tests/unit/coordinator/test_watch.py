@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from disco.v1 import common_pb2, coordinator_pb2
+from disco_engine.coordinator.eventlog import MAX_EVENT_CHARS
 from disco_engine.core.events import (
     Action,
     Announce,
@@ -212,7 +213,7 @@ async def test_what_user_code_printed_becomes_an_event(
     await worker.hear()
     (event,) = (await coordinator.watch().read()).events
     assert (event.kind, event.worker_id, event.attempt.task) == ("output", "w1", 4)
-    assert len(event.text) == 16 * 1024
+    assert len(event.text) == MAX_EVENT_CHARS
     assert event.text.endswith("hello\n")
 
 

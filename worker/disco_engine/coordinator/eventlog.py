@@ -10,7 +10,8 @@ from disco_engine.wire import attempt_to_wire
 
 MAX_EVENTS = 2_000
 MAX_TEXT_CHARS = 4 * 1024 * 1024
-MAX_EVENT_CHARS = 16 * 1024
+MAX_EVENT_CHARS = 16 * 1024 + 128
+"""What workers keep of that which an attempt prints, and their note on how much came before it."""
 
 
 class EventLog:

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import traceback
 
 from disco_engine.memory import keep_freed_memory
 from disco_engine.worker.slot.channel import Channel
@@ -22,7 +23,13 @@ def main() -> None:
     os.register_at_fork(after_in_child=connection.close)
     printer = Printer()
     printer.install()
-    Slot(Conversation(Channel(connection)), printer).serve()
+    try:
+        Slot(Conversation(Channel(connection)), printer).serve()
+    except BaseException:
+        traceback.print_exc()
+        printer.end()
+        # An interpreter that ends by itself waits for threads that user code has started.
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Slot:
         self._conversation.ready(ready)
         while (task := self._conversation.next_task()) is not None:
             if not self._run(task):
-                return
+                os._exit(0)  # without waiting for threads that user code has started
         if self._conversation.stop is not None and self._conversation.stop.remove_output:
             from disco_engine import outputs  # needs fsspec, which most slots never load
 

@@ -26,6 +26,7 @@ class Printer:
 
     def __init__(self) -> None:
         self._mark = b""
+        self._pipe = os.dup(1)
         self._streams = self._open()
 
     def install(self) -> None:
@@ -43,7 +44,12 @@ class Printer:
         self._mark = MARK % number
 
     def end(self) -> None:
-        """Bring everything that was printed into the pipe."""
+        """Bring everything that was printed into the pipe, and undo what user code did to it."""
+        for descriptor in (1, 2):
+            try:
+                os.fstat(descriptor)
+            except OSError:  # closed by user code
+                os.dup2(self._pipe, descriptor)
         if (sys.stdout, sys.stderr) != self._streams:  # user code has replaced them
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):

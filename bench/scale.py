@@ -8,10 +8,16 @@ import argparse
 import shlex
 import sys
 
-from scaling import core, labels, tasks
+from scaling import cancel, core, labels, tasks, workers
 from scaling.table import HEADER, machine
 
-FIGURES = {"tasks": tasks, "core": core, "labels": labels}
+FIGURES = {
+    "tasks": tasks,
+    "cancel": cancel,
+    "core": core,
+    "labels": labels,
+    "workers": workers,
+}
 
 
 def main() -> None:

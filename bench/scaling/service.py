@@ -23,8 +23,7 @@ _READY_S = 600.0
 class Service:
     """Calls to a partition service that runs."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
-        self.process = process
+    def __init__(self, port: int) -> None:
         self.address = f"127.0.0.1:{port}"
         self.credentials = credentials_of(TOKEN)
         self._channel = sync_channel(self.address)
@@ -77,27 +76,40 @@ class Service:
 
 
 @contextmanager
-def running_service(directory: Path) -> Iterator[Service]:
-    """Start a service on *directory*, wait until it serves, and end it."""
-    ready = directory / "ready.json"
+def running_program(module: str, directory: Path, *flags: str) -> Iterator[int]:
+    """Start one of the engine's programs, yield its port when it serves, and end it.
+
+    Raises:
+        RuntimeError: It does not start.
+    """
+    ready = directory / f"{module}.ready"
     ready.unlink(missing_ok=True)
-    command = [sys.executable, "-P", "-m", "disco_engine.partition", "--job-uid", JOB_UID]
-    command += ["--service-id", "ps-0", "--node", "here", "--data-dir", str(directory / "data")]
-    command += ["--ready-file", str(ready), "--exit-on-stdin-eof", "--log-level", "WARNING"]
+    command = [sys.executable, "-P", "-m", module, *flags, "--ready-file", str(ready)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, env={**os.environ, TOKEN_VARIABLE: TOKEN}
+        [*command, "--exit-on-stdin-eof", "--log-level", "WARNING"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, TOKEN_VARIABLE: TOKEN},
     )
-    service = None
     try:
         deadline = time.monotonic() + _READY_S
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the partition service does not start")
+                raise RuntimeError(f"{module} does not start")
             time.sleep(0.01)
-        service = Service(process, json.loads(ready.read_text())["port"])
-        yield service
+        yield json.loads(ready.read_text())["port"]
     finally:
-        if service is not None:
-            service.close()
         process.terminate()
-        process.wait()
+        process.communicate()
+
+
+@contextmanager
+def running_service(directory: Path) -> Iterator[Service]:
+    """Start a service on *directory*, wait until it serves, and end it."""
+    flags = ["--job-uid", JOB_UID, "--service-id", "ps-0", "--node", "here"]
+    data = str(directory / "data")
+    with running_program("disco_engine.partition", directory, *flags, "--data-dir", data) as port:
+        service = Service(port)
+        try:
+            yield service
+        finally:
+            service.close()

@@ -13,7 +13,7 @@ import pytest
 
 from disco import compat, dPickle, sysutil, util
 from disco.ddfs import DDFS
-from disco.error import CommError, DataError, DiscoError, JobError
+from disco.error import CommError, DataError, DiscoError, JobError, UnsupportedError
 from disco.eventmonitor import EventMonitor, OutputStream
 from disco.job import Job
 from disco.settings import DiscoSettings
@@ -117,6 +117,13 @@ def test_sorting_on_disk_is_by_the_bytes_of_keys(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         util.unix_sort(str(tmp_path / "none"))
     assert list(util.dsorted([3, 1, 2], buffer_size=2, tempdir=str(tmp_path))) == [1, 2, 3]
+
+
+def test_only_tasks_put_values_beside_records() -> None:
+    with pytest.raises(UnsupportedError, match=r"only be put by a task of job@1:2:3"):
+        util.save_oob(None, "job@1:2:3", "key", b"value")
+    with pytest.raises(DiscoError, match="job@1:2:3"):
+        util.load_oob("local", "job@1:2:3", "key")
 
 
 def test_old_ways_to_say_something(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,8 @@ NAMES = {
         "argcount assert_url chainify decode deref disk_sort dsorted encode external flatten"
         " format_size globalize hexhash identity ilen inputexpand inputlist isiterable iskv"
         " ispartitioned iterify jobname key kvgroup kvify listify localize netloc parse_dir"
-        " partition proxy_url read_index reify schemesplit shuffled sort_reader unix_sort urljoin"
+        " partition proxy_url read_index reify save_oob load_oob"
+        " schemesplit shuffled sort_reader unix_sort urljoin"
         " urlresolve urlsplit urltoken"
     ),
     "disco.ddfs": "DDFS InvalidTag canonizetag istag relativizetag tagname",

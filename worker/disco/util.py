@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
 
 from disco.entries import SortedEntries
-from disco.error import DataError, DiscoError
+from disco.error import DataError, DiscoError, UnsupportedError
 from disco.inputlists import deref, inputexpand, inputlist, ispartitioned, parse_dir, read_index
 from disco.sorting import decode, disk_sort, dsorted, encode, sort_reader, unix_sort
 from disco.urls import (
@@ -58,6 +58,7 @@ __all__ = [
     "kvgroup",
     "kvify",
     "listify",
+    "load_oob",
     "localize",
     "msg",
     "netloc",
@@ -66,6 +67,7 @@ __all__ = [
     "proxy_url",
     "read_index",
     "reify",
+    "save_oob",
     "schemesplit",
     "shuffled",
     "sort_reader",
@@ -233,6 +235,27 @@ def external(files: Any) -> dict[str, bytes]:
 
     found: dict[str, bytes] = packaged(files)
     return found
+
+
+def save_oob(host: Any, name: str, key: str, value: bytes, ddfs_token: str | None = None) -> None:
+    """Put a value beside the records of the running task, as ``Task.put`` does.
+
+    Raises:
+        UnsupportedError: No task of the job *name* runs here: only tasks put values.
+    """
+    from disco.task import running_task
+
+    task = running_task()
+    if task is None or task.jobname != name:
+        raise UnsupportedError(f"{key!r} can only be put by a task of {name}: put(key, value)")
+    task.put(key, value)
+
+
+def load_oob(host: Any, name: str, key: str) -> bytes:
+    """Return a value that a task of the job *name* has put, as ``Disco.oob_get`` does."""
+    from disco.core import Disco
+
+    return Disco(host).oob_get(name, key)
 
 
 def msg(message: str) -> None:

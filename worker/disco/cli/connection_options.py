@@ -100,11 +100,13 @@ def _tell_settings(context: click.Context, parameter: click.Parameter, value: bo
         click.echo(f"{name}\t{shown}", err=True)
 
 
+master_option: Decorator[Any] = click.option(
+    "-M", "--master", metavar="HOST:PORT|CONTEXT", expose_value=False, callback=_keep_master,
+    help="As --server, or as --context.",
+)  # fmt: skip
+
 disco_options: Decorator[Any] = together(
-    click.option(
-        "-M", "--master", metavar="HOST:PORT|CONTEXT", expose_value=False, callback=_keep_master,
-        help="As --server, or as --context.",
-    ),
+    master_option,
     click.option(
         "-v", "--verbose", is_flag=True, expose_value=False, callback=_tell_settings,
         help="Tell the settings that programs have.",

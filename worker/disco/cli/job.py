@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from disco.cli.connection_options import where
+from disco.cli.connection_options import master_option, where
 from disco.cli.disco_flags import scheduler_flag
 from disco.cli.errors import EXIT_STATUS, EXIT_WRONG_USE, CommandError
 
@@ -37,7 +37,7 @@ Examples:
 @click.command(epilog=_EPILOG, short_help="Run a program as the worker of a job.")
 @click.argument("worker", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("-M", "--master", metavar="NAME", help="local, disco://host:port or a context.")
+@master_option
 @click.option("-m", "--has-map", is_flag=True, help='The job has a stage "map".')
 @click.option("-r", "--has-reduce", is_flag=True, help='The job has a stage "reduce".')
 @click.option(
@@ -73,14 +73,15 @@ Examples:
 @click.option(
     "-D", "--dump-jobpack", is_flag=True, help="Write the job pack to standard output, run nothing."
 )
-def job(
-    worker: Path, inputs: tuple[str, ...], master: str | None, dump_jobpack: bool, **flags: Any
-) -> int:
+def job(worker: Path, inputs: tuple[str, ...], dump_jobpack: bool, **flags: Any) -> int:
     """Run the program WORKER over the INPUTs.
 
     It speaks Disco's worker protocol: docs/other-languages.md says how. INPUTs are what "disco run"
     takes, or the lines of standard input if there are none; the program is given their URLs.
+
+    It runs on this machine, unless a flag or the setting DISCO_MASTER names another.
     """
+    from disco.masters import LOCAL
     from disco.settings import DiscoSettings
 
     with _wrong_use():
@@ -88,13 +89,14 @@ def job(
         if dump_jobpack:
             sys.stdout.buffer.write(_jobpack(made))
             return 0
-        name = master or where().server or where().context or DiscoSettings()["DISCO_MASTER"]
-        if where().token_file:
+        there = where()
+        if there.token_file:
             raise CommandError(
                 "disco job knows no --token-file: set DISCO_TOKEN_FILE, or use a context",
                 EXIT_WRONG_USE,
             )
-        return _run_here(made) if name == "local" else _submit(made, name)
+        master = there.server or there.context or DiscoSettings()["DISCO_MASTER"]
+        return _run_here(made) if master == LOCAL else _submit(made, master, there.namespace)
 
 
 @contextmanager
@@ -164,9 +166,9 @@ def _run_here(job: "Job") -> int:
     return run_prepared(prepared, Showing(head=None))
 
 
-def _submit(job: "Job", master: str) -> int:
+def _submit(job: "Job", master: str, namespace: str | None) -> int:
     from disco.core import Disco
 
-    disco = Disco(master, namespace=where().namespace)
+    disco = Disco(master, namespace=namespace)
     click.echo(disco.start(job, {}, prefix=job.name))
     return 0

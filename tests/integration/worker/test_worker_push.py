@@ -141,3 +141,59 @@ async def test_when_the_push_stream_breaks_its_attempts_fail_and_the_next_gets_a
     again = await bench.partition(service.port)
     report = await coordinator.run(inputs=do("write"), push_to=again.address, layout=1)
     assert report.HasField("finished")
+
+
+async def test_an_attempt_with_a_copy_is_reported_when_both_services_have_all_of_it(
+    bench: Bench, do: Do
+) -> None:
+    coordinator = await bench.begin(WRITE)
+    first, second = await bench.partition(), await bench.partition(name="ps-1")
+    second.open_gate.clear()
+    await bench.worker()
+    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    task = coordinator.task(inputs=do("write"), **places)
+    attempt = attempt_from_wire(task.attempt)
+    coordinator.assign(task)
+    await first.until(lambda: attempt in first.complete)
+    assert attempt not in coordinator.reports
+    second.open_gate.set()
+    assert (await coordinator.report_of(task)).HasField("finished")
+    assert second.complete == first.complete
+    assert second.blocks == first.blocks
+
+
+async def test_an_attempt_whose_copy_cannot_be_pushed_goes_on_without(bench: Bench, do: Do) -> None:
+    coordinator = await bench.begin(WRITE)
+    first, second = await bench.partition(), await bench.partition(name="ps-1")
+    second.answer = partition_pb2.PUSH_STATUS_DISK_FULL
+    await bench.worker()
+    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    assert (await coordinator.run(inputs=do("write"), **places)).HasField("finished")
+    assert len(first.complete) == 1
+
+
+async def test_an_attempt_that_only_its_copy_reached_fails(bench: Bench, do: Do) -> None:
+    coordinator = await bench.begin(WRITE)
+    first, second = await bench.partition(), await bench.partition(name="ps-1")
+    first.answer = partition_pb2.PUSH_STATUS_DISK_FULL
+    await bench.worker()
+    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    report = await coordinator.run(inputs=do("write"), **places)
+    assert report.failed.kind == INFRASTRUCTURE
+
+
+async def test_a_slot_waits_for_the_slower_of_two_services(bench: Bench, do: Do) -> None:
+    """40 MB, of which one service takes all at once, and the other nothing for a while."""
+    coordinator = await bench.begin(WRITE)
+    first, second = await bench.partition(), await bench.partition(name="ps-1")
+    second.open_gate.clear()
+    worker = await bench.worker()
+    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    task = coordinator.task(inputs=do("fill"), **places)
+    coordinator.assign(task)
+    beats = coordinator.heartbeats
+    await coordinator.until(lambda: coordinator.heartbeats > beats + 5)
+    assert worker.peak_kib < 150 * 1024
+    second.open_gate.set()
+    assert (await coordinator.report_of(task)).HasField("finished")
+    assert second.complete == first.complete

@@ -176,6 +176,54 @@ async def test_damage_to_another_jobs_result_is_not_for_our_coordinator_to_repai
     assert not report.HasField("damaged")
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.NOT_FOUND, common_pb2.FAILURE_KIND_FATAL),  # nobody makes it again
+        (grpc.StatusCode.UNAUTHENTICATED, common_pb2.FAILURE_KIND_FATAL),
+        (grpc.StatusCode.ABORTED, INFRASTRUCTURE),  # another try reads from the start
+    ],
+)
+async def test_another_jobs_result_that_is_gone_ends_the_job_and_says_what_to_do(
+    bench: Bench, do: Do, code: grpc.StatusCode, kind: int
+) -> None:
+    coordinator = await bench.begin(READ)
+    service = await bench.partition()
+    service.fetch_failure = (code, "says the test")
+    await bench.worker()
+    inputs = [*do("result")]
+    inputs[0].urls.append(f"disco://127.0.0.1:{service.port}/job-0/2/5?label=-3")
+    failure = (await coordinator.run(inputs=inputs)).failed
+    assert failure.kind == kind
+    assert failure.input == inputs[0].urls[1]
+    assert f"cannot be read: {code.name}: says the test" in failure.message
+    assert ("run that job again, or give it an output URL" in failure.message) == (
+        kind != INFRASTRUCTURE
+    )
+    (fetch, *_) = service.fetches
+    assert (list(fetch.tasks.tasks), fetch.tasks.label) == ([5], -3)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("disco://192.0.2.1:7/job-0/2/5", "the job's token must not travel there"),
+        ("disco://host:7/ns/name/uid/0", "is a part that only its server can find"),
+        ("disco://host:7/job-0", "is no part of a result"),
+    ],
+)
+async def test_a_url_that_no_worker_may_read_is_refused(
+    bench: Bench, do: Do, url: str, message: str
+) -> None:
+    coordinator = await bench.begin(READ)
+    await bench.worker()
+    inputs = [*do("result")]
+    inputs[0].urls.append(url)
+    failure = (await coordinator.run(inputs=inputs)).failed
+    assert failure.kind == common_pb2.FAILURE_KIND_FATAL
+    assert message in failure.message
+
+
 async def test_the_result_of_another_job_is_read_and_may_be_left_half_read(
     bench: Bench, do: Do
 ) -> None:

@@ -131,8 +131,10 @@ class _Player:
         }
         if scene.to_files:
             jobargs |= {"output": str(self._output), "format": "text"}
-        more = {"speculation_multiplier": 1.5} if scene.speculates else {}
-        return job_spec(JOBS[scene.job](), jobargs, name="chaos", settings={**_SETTINGS, **more})
+        settings = {**_SETTINGS, "copies": scene.copies}
+        if scene.speculates:
+            settings["speculation_multiplier"] = 1.5
+        return job_spec(JOBS[scene.job](), jobargs, name="chaos", settings=settings)
 
     # --- what happens to it -------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class Scene:
     workers: int
     slots: int
     services: int
+    copies: int
     speculates: bool
     to_files: bool
     max_attempts: int
@@ -70,6 +71,7 @@ class Scene:
 
     def __str__(self) -> str:
         parts = [self.job, f"{self.workers}x{self.slots} slots", f"{self.services} services"]
+        parts += ["two copies"] * (self.copies == 2)
         parts += ["rivals"] * self.speculates + ["to files"] * self.to_files
         return ", ".join(parts)
 
@@ -80,12 +82,14 @@ def scene_of(seed: int, *, most_faults: int = 6) -> Scene:
     faults = tuple(draw(seed, MENU, most=most_faults))
     # Who loses a slot cannot know that it was not the job's own fault.
     charged = any(fault.target == Target.SLOT for fault in faults)
+    services = chance.randint(1, 3)
     scene = Scene(
         job=chance.choice(sorted(JOBS)),
         size=Size(inputs=chance.randint(10, 50), words=chance.choice((100, 400, 2_000))),
         workers=chance.randint(1, 3),
         slots=chance.choice((1, 1, 2)),
-        services=chance.randint(1, 3),
+        services=services,
+        copies=chance.choice((1, 2)) if services > 1 else 1,
         speculates=chance.random() < 0.3,
         to_files=chance.random() < 0.3,
         max_attempts=20 if charged else 1,

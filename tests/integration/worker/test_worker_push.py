@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -150,7 +150,7 @@ async def test_an_attempt_with_a_copy_is_reported_when_both_services_have_all_of
     first, second = await bench.partition(), await bench.partition(name="ps-1")
     second.open_gate.clear()
     await bench.worker()
-    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    places: dict[str, Any] = {"push_to": first.address, "copy_to": second.address, "layout": 1}
     task = coordinator.task(inputs=do("write"), **places)
     attempt = attempt_from_wire(task.attempt)
     coordinator.assign(task)
@@ -167,7 +167,7 @@ async def test_an_attempt_whose_copy_cannot_be_pushed_goes_on_without(bench: Ben
     first, second = await bench.partition(), await bench.partition(name="ps-1")
     second.answer = partition_pb2.PUSH_STATUS_DISK_FULL
     await bench.worker()
-    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    places: dict[str, Any] = {"push_to": first.address, "copy_to": second.address, "layout": 1}
     assert (await coordinator.run(inputs=do("write"), **places)).HasField("finished")
     assert len(first.complete) == 1
 
@@ -177,7 +177,7 @@ async def test_an_attempt_that_only_its_copy_reached_fails(bench: Bench, do: Do)
     first, second = await bench.partition(), await bench.partition(name="ps-1")
     first.answer = partition_pb2.PUSH_STATUS_DISK_FULL
     await bench.worker()
-    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    places: dict[str, Any] = {"push_to": first.address, "copy_to": second.address, "layout": 1}
     report = await coordinator.run(inputs=do("write"), **places)
     assert report.failed.kind == INFRASTRUCTURE
 
@@ -188,7 +188,7 @@ async def test_a_slot_waits_for_the_slower_of_two_services(bench: Bench, do: Do)
     first, second = await bench.partition(), await bench.partition(name="ps-1")
     second.open_gate.clear()
     worker = await bench.worker()
-    places = {"push_to": first.address, "copy_to": second.address, "layout": 1}
+    places: dict[str, Any] = {"push_to": first.address, "copy_to": second.address, "layout": 1}
     task = coordinator.task(inputs=do("fill"), **places)
     coordinator.assign(task)
     beats = coordinator.heartbeats

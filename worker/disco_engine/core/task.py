@@ -34,6 +34,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from disco_engine.core.model import AttemptId, Failure, FailureKind, ServiceId, TaskRef
+from disco_engine.core.pauses import pause_after_failures, pause_after_losses
 from disco_engine.core.task_events import (
     Action,
     Adopted,
@@ -61,11 +62,6 @@ from disco_engine.core.task_events import (
     StopRun,
     Unready,
 )
-
-COUNTED_PAUSE_S = 0.1
-COUNTED_PAUSE_LIMIT_S = 10.0
-LOSS_PAUSE_S = 0.05
-LOSS_PAUSE_LIMIT_S = 5.0
 
 
 class TaskState(StrEnum):
@@ -284,8 +280,7 @@ def _failed(
         times = f"{failures} times" if failures > 1 else "once"
         reason = f"failed {times}; the last time: {failure.message}"
         return _give_up(rest, actions, reason, failure)
-    pause = _pause(failures, COUNTED_PAUSE_S, COUNTED_PAUSE_LIMIT_S)
-    return _again(rest, actions, pause)
+    return _again(rest, actions, pause_after_failures(failures))
 
 
 def _returned(task: Task, event: Event, attempt: AttemptId) -> Decision:
@@ -359,8 +354,7 @@ def _after_loss(task: Task, actions: list[Action], failure: Failure, losses: int
     if in_a_row > task.limits.max_consecutive_losses:
         reason = _losses_text("its worker or partition service", in_a_row, failure, " in a row")
         return _give_up(task, actions, reason, failure)
-    pause = _pause(in_a_row, LOSS_PAUSE_S, LOSS_PAUSE_LIMIT_S) if losses else 0.0
-    return _again(task, actions, pause)
+    return _again(task, actions, pause_after_losses(in_a_row) if losses else 0.0)
 
 
 def _again(task: Task, actions: list[Action], pause_s: float) -> Decision:
@@ -386,11 +380,6 @@ def _check_started(task: Task, event: Event, attempt: AttemptId) -> None:
     stage, index, _, number = attempt
     if (stage, index) != task.ref or not 0 < number <= task.started:
         raise IllegalTransition(task, event)
-
-
-def _pause(times: int, first_s: float, limit_s: float) -> float:
-    # The exponent is bounded so that the power stays a small number.
-    return min(limit_s, first_s * 2.0 ** min(times - 1, 16)) if times > 0 else 0.0
 
 
 def _without(live: tuple[Run, ...], gone: Run) -> tuple[Run, ...]:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from harness.gated import COUNT_TASKS, GatedJob
 from harness.jobs import JOB_LABEL, ROLE_LABEL, node_of
 from harness.kubectl import Api, Object
@@ -105,7 +104,6 @@ def test_a_drained_node_costs_what_was_on_its_disks(
     assert again == had
 
 
-@pytest.mark.xfail(reason="copies are not kept yet", strict=True)
 def test_with_two_copies_a_lost_pod_costs_nothing(
     namespace: Namespace, shared_volume: Volume, api: Api
 ) -> None:

@@ -1,6 +1,7 @@
 """One round: two jobs at the same time, what goes wrong meanwhile, and whether both are right."""
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,7 +92,7 @@ def play(stand: Stand, seed: int) -> Outcome:
         volume = volumes.shared_volume(stand.api, space.name, stand.image, stand.cluster)
         token = token_of(space)
         nodes = Nodes(stand.api, stand.cluster)
-        classic, pipeline = (space.submit(manifest) for manifest in _manifests(plan))
+        classic, pipeline = (space.submit(manifest) for manifest in _manifests(seed, plan))
         saboteur = Saboteur(
             api=stand.api,
             cluster=stand.cluster,
@@ -196,8 +197,9 @@ def _campaign(saboteur: Saboteur, plan: Sequence[Planned], began: float) -> Iter
             campaign.end()
 
 
-def _manifests(plan: Sequence[Planned]) -> Iterator[Mapping[str, Any]]:
+def _manifests(seed: int, plan: Sequence[Planned]) -> Iterator[Mapping[str, Any]]:
     """Yield a job with an output, and one whose results stay on the services' volumes."""
+    chance = random.Random(f"jobs {seed}")
     costly = any(fault.target == Target.SLOT and fault.fault == Fault.KILL for fault in plan)
     common: Mapping[str, Any] = {
         "code": _CODE,
@@ -211,7 +213,7 @@ def _manifests(plan: Sequence[Planned]) -> Iterator[Mapping[str, Any]]:
     yield discojob(
         "classic",
         job="counting:Classic",
-        partitionService={"replicas": 2, "storage": memory},
+        partitionService={"replicas": 2, "copies": chance.choice((1, 2)), "storage": memory},
         output={"url": "/shared/results"},
         **common,
     )
@@ -220,7 +222,12 @@ def _manifests(plan: Sequence[Planned]) -> Iterator[Mapping[str, Any]]:
         "pipeline",
         job="counting:Pipeline",
         shared=False,
-        partitionService={"replicas": 2, "storage": {"volumeClaimTemplate": claim}},
+        partitionService={
+            "replicas": 2,
+            "copies": chance.choice((1, 2)),
+            "storage": {"volumeClaimTemplate": claim},
+        },
+        speculation={"enabled": chance.random() < 0.5},
         **common,
     )
 

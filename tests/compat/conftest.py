@@ -48,8 +48,8 @@ class Backend:
         return self.name != "cluster"
 
     def run(self, job: type[Job], **jobargs: Any) -> Job:
-        """Start a job."""
-        return job(master=self.master).run(**jobargs)
+        """Start a job, with one worker: more of them would only take longer to start."""
+        return job(master=self.master).run(workers=1, **jobargs)
 
     def results(self, job: type[Job], **jobargs: Any) -> list[Any]:
         """Run a job, and return its records."""

@@ -1,5 +1,6 @@
 """Workers of a program's own: functions per stage, and what a class may override."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,7 +51,20 @@ def test_what_a_job_takes_along_can_be_looked_at() -> None:
     assert worker.jobenvs(job)["LD_LIBRARY_PATH"] == "lib"
     assert worker.jobhome(job, required_files={"a.txt": b"x"})[:2] == b"PK"
     assert worker.jobzip(job, required_files={"a.txt": b"x"}).namelist()[-1] == "lib/a.txt"
-    assert "re" in worker.get_modules(job)
+    assert worker.get_modules(job) == []
+
+
+def test_a_module_that_nobody_imports_travels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_c.py").write_text("value = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def uses(entry: Any, params: Any) -> Any:
+        return [(entry, mine_c.value)]  # type: ignore[name-defined]  # noqa: F821
+
+    with ClassicWorker().jobzip(Job(), map=uses) as archive:
+        assert "mine_c.py" in archive.namelist()
 
 
 def test_a_worker_without_functions_for_its_stages_is_refused() -> None:

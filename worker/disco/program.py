@@ -116,7 +116,7 @@ class JobProgram:
             grouping=self._stages[context.plan_stage].stage.grouping,
             jobobjs=(self._job, self._jobargs),
         )
-        with activated(task), chdir(self._home), self._measured(context):
+        with activated(task), _directory(self._home), self._measured(context):
             try:
                 self._worker.start(task, self._job, **self._jobargs)
             except DataError as error:
@@ -176,13 +176,17 @@ def _measured(context: TaskContext) -> AbstractContextManager[None]:
     return measured(context)
 
 
-def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str:
-    """Return the directory that tasks run in: where files that travelled are at ``lib/NAME``."""
+def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str | None:
+    """Return the directory in which files that travelled are at ``lib/NAME``, if there are any."""
     if worker.getitem("required_files", job, jobargs) or overrides(worker, "jobzip"):
         for place in sys.path:
             if Path(place, "lib").is_dir():
                 return place
-    return "."
+    return None
+
+
+def _directory(home: str | None) -> AbstractContextManager[None]:
+    return nullcontext() if home is None else chdir(home)
 
 
 def _let_functions_see(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> None:

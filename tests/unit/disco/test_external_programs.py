@@ -214,6 +214,16 @@ def test_entries_that_are_no_text_are_refused(engine: Any, script: Any) -> None:
         engine.run(Job(), map=lambda entry, params: [("a", 1)], reduce=program, input=["raw://x"])
 
 
+def test_on_a_worker_files_are_found_that_have_travelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a job that came as a file is imported again, wherever the author's files were."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "program").write_bytes(b"travelled")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert external(["build/program"]) == {"op": b"travelled"}
+
+
 def test_what_cannot_be_a_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DiscoError, match=r"no file .*missing"):
         external([tmp_path / "missing"])

@@ -4,7 +4,9 @@ import json
 import os
 import random
 import re
+import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -265,6 +267,40 @@ def test_each_way_to_fail_is_told_with_the_last_words(
     assert message in found.message
     assert words in found.traceback
     assert bool(found.traceback) == bool(words)
+
+
+def test_an_error_after_an_input_that_nobody_could_read_is_one_of_data(
+    engine: Any, script: Any
+) -> None:
+    program = script(
+        "assert ask('INPUT_ERR', [ask('INPUT')[1][1][0][0], [0]]) == ('FAIL', '')\n"
+        "say('ERROR', 'cannot read it'); time.sleep(600)"
+    )
+    found = failure(engine, job_of(program), "raw://gone")
+    assert (found.kind, found.input) == (FailureKind.DATA, "raw://gone")
+    assert found.message.endswith("cannot read it")
+
+
+def test_a_program_dies_with_the_slot_that_started_it(script: Any, tmp_path: Path) -> None:
+    program = script("open('pid', 'w').write(str(os.getpid())); time.sleep(600)", greets=False)
+    code = (
+        "import pathlib, sys, time; from disco.worker.children import Child;"
+        " child = Child([sys.argv[1]], home=pathlib.Path(sys.argv[2])); time.sleep(600)"
+    )
+    slot = subprocess.Popen([sys.executable, "-c", code, program, str(tmp_path)])
+    pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    slot.kill()
+    slot.wait()
+    assert eventually(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Return what *condition* says once it is true of processes that nobody waits for."""
+    deadline = time.monotonic() + 30
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
 
 
 def test_a_program_that_babbles_is_ended_and_its_last_hundred_kilobytes_are_logged(

@@ -105,11 +105,13 @@ class Dialogue:
     Attributes:
         greeted: The program has said WORKER.
         outputs: What it says it has written.
+        unreadable: The URLs of the last input that it could read from nowhere; empty: none.
     """
 
     def __init__(self, task: Mapping[str, Any], inputs: Inputs, say: Callable[[str], None]) -> None:
         self.greeted = False
         self.outputs: list[ProgramOutput] = []
+        self.unreadable: tuple[str, ...] = ()
         self._task = dict(task)
         self._inputs = inputs
         self._say = say
@@ -180,7 +182,10 @@ class Dialogue:
             return _error(f"INPUT_ERR names the input {number}, which the task does not have")
         self._failed.update((number, place) for place in replicas)
         left = self._replicas(one, but=replicas)
-        return Answer(Frame("RETRY", left) if left else Frame("FAIL"))
+        if left:
+            return Answer(Frame("RETRY", left))
+        self.unreadable = one.urls
+        return Answer(Frame("FAIL"))
 
     def _take_output(self, output: ProgramOutput) -> Answer:
         if output.path.startswith("/") or "://" in output.path:

@@ -14,7 +14,7 @@ from disco.worker.executable.inputs import TaskInputs
 from disco.worker.executable.outputs import pairs_of_output
 from disco.worker.jobhome import found, make_home, program_path
 from disco_engine.core.model import Failure, FailureKind, Grouping
-from disco_engine.program import ProgramError, TaskContext, fatal
+from disco_engine.program import ProgramError, TaskContext, bad_data, fatal
 
 JOBFILE = "jobfile"
 """Name of the job pack in the job home."""
@@ -75,6 +75,8 @@ class ProgramTasks:
         name = os.path.basename(program.name)
         if answer.ending is Ending.FATAL:
             raise fatal(f"{name}: {answer.message}")
+        if answer.ending is Ending.ERROR and dialogue.unreadable:
+            raise bad_data(f"{name}: {answer.message}", input=" ".join(dialogue.unreadable))
         if answer.ending is Ending.ERROR:
             raise _failed(f"{name}: {answer.message}")
         writer = context.writer()

@@ -2,7 +2,9 @@
 
 from collections import Counter
 
+from disco_engine.core.events import Outcome
 from disco_engine.core.job import JobMachine
+from disco_engine.core.model import AttemptId, Values
 from disco_engine.core.task import SETTLING, TaskState
 
 
@@ -48,3 +50,29 @@ def check_tasks(machine: JobMachine) -> None:
         assert (sums == 0) == (stage.outputs.total.blocks == 0)
         if stage.missing:
             assert all(stage.tasks[i].state is TaskState.DONE for i in stage.missing)
+
+
+def values_of(attempt: AttemptId) -> Values:
+    """Return what each attempt of a simulated job leaves beside its records."""
+    stage, task, *_ = attempt
+    return (("newest", str(attempt).encode()), (f"{stage}-{task}", str(attempt).encode()))
+
+
+def check_values(machine: JobMachine) -> None:
+    """Check that exactly what sealed attempts left beside their records can be asked for.
+
+    Raises:
+        AssertionError: It is not so.
+    """
+    newest = b""
+    for stage in machine._run.plan_stages:
+        for task in stage.tasks:
+            told = machine.values.get(f"{stage.number}-{task.ref.task}")
+            if task.state is not TaskState.DONE or task.output is None:
+                continue  # it may have been done before, and what it left then counts meanwhile
+            left = dict(values_of(task.output.id))
+            assert dict(task.output.values) == left, f"{task} has lost what it put"
+            assert told == left["newest"], f"{task} put another value than is told"
+            newest = left["newest"]
+    if machine.outcome is not None and machine.outcome.outcome is Outcome.SUCCEEDED:
+        assert (machine.values.get("newest") or b"") == newest

@@ -10,10 +10,10 @@ from typing import Any
 
 from disco_engine import outputs
 from disco_engine.coordinator.services import Services
-from disco_engine.core import job_run, ledger, losses, task
+from disco_engine.core import job_run, ledger, losses, reattach, task
 from disco_engine.core.events import Outcome
 from disco_engine.core.grouping import NODE_GROUPINGS
-from disco_engine.core.inventory import Found
+from disco_engine.core.inventory import Found, found
 from disco_engine.core.job import JobMachine
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.ledger import AttemptState, Ledger, Verdict, WrongJobError
@@ -98,6 +98,10 @@ def _keep_another(one: Task, output: Any) -> Decision:
 
 def _reopen_nothing(stages: Sequence[StageRun], reason: str) -> losses.Decided:
     return []
+
+
+def _find_without_values(sealed: SealedAttempt, service: ServiceId, *, copy: bool = False) -> Found:
+    return found(replace(sealed, values=()), service, copy=copy)
 
 
 def _adopt_any_group(self: JobRun, stage: StageRun, item: Found) -> bool:
@@ -327,6 +331,12 @@ MUTATIONS = (
         why="an output is the same wherever it is made again",
         changes=((losses, "NODE_GROUPINGS", frozenset()),),
         needs=_groups_by_node,
+    ),
+    Mutation(
+        name="values forgotten with the coordinator",
+        why="what was put has been told already",
+        changes=((reattach, "found", _find_without_values),),
+        needs=_strikes(faults.kill_coordinator),
     ),
     Mutation(
         name="success before the audit",

@@ -21,8 +21,10 @@ from disco_engine.wire import (
     failure_to_wire,
     labels_to_wire,
     plan_to_wire,
+    values_to_wire,
 )
 from disco_engine.worker.slot.failures import damage_of, failure_of
+from simulator.invariants import values_of
 from simulator.world import Process, running_process
 
 if TYPE_CHECKING:
@@ -88,8 +90,8 @@ class SimulatedSlot:
                     self._input.append(message.input)
                 case "stop":
                     self._stop = message.stop
-                case None:
-                    pass
+                case "value" | None:
+                    pass  # the job asks for none
         self._news.set()
 
     async def drain(self) -> None:
@@ -224,6 +226,7 @@ class SimulatedSlot:
         for index in range(len(run.sources)):
             pairs += await self._read(attempt, index, run.sources[index])
         result.records_in = len(pairs)
+        result.values.extend(values_to_wire(values_of(attempt)))
         await self._work_for(0.02, self._simulation.task_s)
         self._misbehave(attempt)
         emitted = list(pairs) if run.plan_stage == 0 else list(job.reduce(pairs))

@@ -27,7 +27,7 @@ from disco_engine.partition.store import Store
 from disco_engine.wire import attempt_from_wire, labels_from_wire
 from disco_engine.worker.link import CoordinatorError as LinkError
 from disco_engine.worker.parent import Worker
-from simulator.invariants import check_tasks
+from simulator.invariants import check_tasks, check_values
 from simulator.network import Side
 from simulator.world import Process
 
@@ -159,6 +159,7 @@ class Watch:
         self._news = True
         try:
             check_tasks(machine)
+            check_values(machine)
         except AssertionError as error:
             self.fail(f"{process}: {error}", error)
 

@@ -135,6 +135,16 @@ def test_slow_tasks_get_rivals_only_if_that_is_asked_for(
 
 
 @pytest.mark.parametrize(
+    ("asked", "settings"), [("{replicas: 2}", {}), ("{replicas: 2, copies: 2}", {"copies": 2})]
+)
+def test_the_engine_is_told_how_often_each_output_is_kept(
+    asked: str, settings: dict[str, int], path: Path
+) -> None:
+    manifest = read(path, f"{HEAD}  partitionService: {asked}\n")
+    assert manifest.job.spec.engine_settings() == settings
+
+
+@pytest.mark.parametrize(
     ("lines", "expected"),
     [
         ("partition: 3", "partition: unknown field; did you mean partitions?"),

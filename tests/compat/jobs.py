@@ -156,16 +156,22 @@ def shows(stream, size, url):
         yield line, (size, url)
 
 
-class Louder:
+class Late:
+    """An output that keeps what it gets until it is closed."""
+
     def __init__(self, stream, mark):
-        self.stream, self.mark = stream, mark
+        self.stream, self.mark, self.kept = stream, mark, []
 
     def add(self, key, value):
-        self.stream.add(f"{key}{self.mark}", value)
+        self.kept.append((f"{key}{self.mark}", value))
+
+    def close(self):
+        for pair in self.kept:
+            self.stream.add(*pair)
 
 
-def louder(stream, size, url, params):
-    return Louder(stream, params.mark), url
+def late(stream, size, url, params):
+    return Late(stream, params.mark), url
 
 
 class Chained(Job):
@@ -175,7 +181,7 @@ class Chained(Job):
     map = staticmethod(nop_map)
     map_input_stream = (classic.func.map_input_stream, keeps, replaces)
     map_reader = staticmethod(shows)
-    map_output_stream = (classic.func.map_output_stream, louder)
+    map_output_stream = (classic.func.map_output_stream, late, late)
 
 
 class Unlabelled(Job):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import index
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from disco.error import DiscoError
 from disco.worker.base import name_of
@@ -61,12 +61,17 @@ class OutputChain:
             (task_output_stream, disco_output_stream),
         )
 
-    def open(self, context: TaskContext, label: int, params: Any) -> Any:
-        """Return what takes records with *label*; it has ``add`` and perhaps ``close``."""
+    def open(self, context: TaskContext, label: int, params: Any) -> "OpenOutput":
+        """Return what takes records with *label*."""
         if self.is_default:
-            return TaskOutput(context.writer(), label)
-        start = OpenStream(None, label, f"output of stage {context.stage_name!r}")
-        return fold(self._functions, start, params).stream
+            return OpenOutput((TaskOutput(context.writer(), label),))
+        current = OpenStream(None, label, f"output of stage {context.stage_name!r}")
+        streams: list[Any] = []
+        for function in self._functions:
+            current = fold((function,), current, params)
+            if not any(current.stream is stream for stream in streams):
+                streams.append(current.stream)
+        return OpenOutput(tuple(streams))
 
     @contextmanager
     def writing(self, context: TaskContext, params: Any, function: Any) -> Iterator[RecordWriter]:
@@ -87,6 +92,23 @@ class OutputChain:
         writer.close()
 
 
+class OpenOutput(NamedTuple):
+    """What the functions of a chain made, the last of which takes records."""
+
+    streams: tuple[Any, ...]
+
+    @property
+    def last(self) -> Any:
+        """What has ``add``."""
+        return self.streams[-1]
+
+    def close(self) -> None:
+        """Close those that can be closed, last first: they may write to those before."""
+        for stream in reversed(self.streams):
+            if hasattr(stream, "close"):
+                stream.close()
+
+
 class Output:
     """What a reduce with three arguments gets to write with.
 
@@ -103,15 +125,15 @@ class Output:
 class _ChainWriter:
     """A RecordWriter over the user's own output streams, one per label."""
 
-    def __init__(self, open_output: Callable[[int], Any], producer: str) -> None:
+    def __init__(self, open_output: Callable[[int], OpenOutput], producer: str) -> None:
         self.producer = producer
         self._open = open_output
-        self._outputs: dict[int, Any] = {}
+        self._outputs: dict[int, OpenOutput] = {}
 
     def add(self, label: int, key: Any, value: Any) -> None:
         if label not in self._outputs:
             self._outputs[label] = self._open(label)
-        self._outputs[label].add(key, value)
+        self._outputs[label].last.add(key, value)
 
     def extend(self, label: int, pairs: Iterable[tuple[Any, Any]]) -> None:
         for pair in pairs:
@@ -124,8 +146,7 @@ class _ChainWriter:
 
     def close(self) -> None:
         for output in reversed(self._outputs.values()):
-            if hasattr(output, "close"):
-                output.close()
+            output.close()
 
 
 def as_label(value: Any, source: str) -> int:

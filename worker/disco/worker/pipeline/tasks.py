@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from disco.entries import Entries
 from disco.error import DiscoError
 from disco.worker.base import name_of
-from disco.worker.outputs import OutputChain, as_label
+from disco.worker.outputs import OpenOutput, OutputChain, as_label
 from disco.worker.reading import InputChain, StageInputs
 from disco_engine.program import TaskContext
 from disco_engine.records.frozen import RecordError
@@ -42,6 +42,7 @@ class TaskInterface:
         self._chain = chain
         self._params = params
         self._outputs: dict[Any, Any] = {}
+        self._open: list[OpenOutput] = []
 
     def output(self, label: int) -> Any:
         """Return where to ``add(key, value)`` records with *label*; the same at every call.
@@ -56,15 +57,16 @@ class TaskInterface:
 
     def close(self) -> None:
         """Close the outputs, last opened first."""
-        for output in reversed(self._outputs.values()):
-            if hasattr(output, "close"):
-                output.close()
+        for output in reversed(self._open):
+            output.close()
 
     def _opened(self, label: int) -> Any:
         name = f"output of stage {self._context.stage_name!r}"
         number = as_label(label, name)
         if number not in self._outputs:
-            self._outputs[number] = self._chain.open(self._context, number, self._params)
+            output = self._chain.open(self._context, number, self._params)
+            self._open.append(output)
+            self._outputs[number] = output.last
         return self._outputs[number]
 
 

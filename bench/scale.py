@@ -6,9 +6,10 @@ python bench/scale.py core labels --quick
 
 import argparse
 import shlex
+import signal
 import sys
 
-from scaling import cancel, core, labels, tasks, workers
+from scaling import cancel, core, labels, sort, tasks, workers
 from scaling.table import HEADER, machine
 
 FIGURES = {
@@ -17,6 +18,7 @@ FIGURES = {
     "core": core,
     "labels": labels,
     "workers": workers,
+    "sort": sort,
 }
 
 
@@ -30,6 +32,7 @@ def main() -> None:
         figure.add_argument("--quick", action="store_true", help="a tenth or less, for a try")
         module.add_arguments(figure)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave no files and processes behind
     print(f"Machine: {machine()}. Command: `python bench/scale.py {shlex.join(sys.argv[1:])}`\n")
     print(HEADER, flush=True)
     missed = False

@@ -71,13 +71,13 @@ class Sort(Job):
     def reduce(pairs: Iterator[tuple[bytes, bytes]], params: Any) -> Iterator[tuple[str, Any]]:
         """Yield what was told, what has come, and between which keys."""
         records = checksum = 0
-        first = before = None
+        first = before = _TOLD
         for key, value in pairs:
             if key == _TOLD:
                 yield "told", _TOTALS.unpack(value)
                 continue
-            if first is None:
-                first = before = key
+            if not records:
+                first = key
             if key < before:
                 raise ValueError(f"{key!r} comes after {before!r}")
             before = key

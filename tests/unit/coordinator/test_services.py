@@ -388,3 +388,16 @@ async def test_a_service_that_refuses_the_token_ends_the_coordinator_with_a_reme
     monkeypatch.setattr(coordinator, "token", "another token")
     coordinator.begin()
     assert "started with this job's token" in str(await coordinator.failure())
+
+
+async def test_seals_with_much_beside_their_records_are_told_in_several_calls(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    """Two thousand of them in one call would be more than a message may have."""
+    large = (("k", b"x" * link.MAX_VALUE_BYTES_PER_CALL),)
+    seals = [seal(0), replace(seal(1), values=large), seal(2), replace(seal(3), values=large)]
+    machine.script = on_attach(*seals)
+    await coordinator.start()
+    await machine.hears(Sealed, times=4)
+    told = [[attempt.task for _, attempt in call] for call in service.decisions]
+    assert told == [[0], [1, 2], [3]]

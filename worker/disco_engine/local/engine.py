@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import grpc
-
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2
 from disco_engine.local.client import CoordinatorClient
 from disco_engine.local.errors import EngineError, NoRoomError
@@ -33,7 +31,7 @@ from disco_engine.local.supervisor import (
     Role,
     Supervisor,
 )
-from disco_engine.local.values import KeptValues
+from disco_engine.local.values import RunValues
 from disco_engine.rpc import TOKEN_VARIABLE
 
 log = logging.getLogger(__name__)
@@ -41,7 +39,6 @@ log = logging.getLogger(__name__)
 _CANCEL_PATIENCE_S = 5.0
 _FINISH_PATIENCE_S = 10.0  # for workers that the coordinator has told to finish
 _OVER_PATIENCE_S = 2.0
-_VALUES_PATIENCE_S = 15.0  # for a coordinator that is started again
 _DRAIN_PATIENCE_S = 30.0  # for workers that are not needed: longer than they give themselves
 
 
@@ -99,14 +96,15 @@ class LocalEngine:
         self._keep_logs = keep_logs
         self._board = ProgressBoard()
         self._reduced = threading.Event()  # only what holds results is left
-        self._values_kept = threading.Event()  # or it is known that they cannot be
         self._closing = threading.Lock()
         self._closed = False
         self._gave_up = False  # so nobody else removes what is left of the job's output
         self._client: CoordinatorClient | None = None
         self._watcher = threading.Thread(target=self._watch, name="watch-job", daemon=True)
         self._directory = RunDirectory(run_dir)
-        self._kept_values = KeptValues(values_file or self._directory.path / "values")
+        self._values = RunValues(
+            values_file or self._directory.path / "values", self._board, self._directory.logs
+        )
         self._ports: list[ReservedPort] = []
         try:
             self._ports.extend(ReservedPort() for _ in range(1 + partition_services))
@@ -132,6 +130,7 @@ class LocalEngine:
             for child in self._child_specs():
                 self._supervisor.start(child)
             self._client = CoordinatorClient(self._ports[0].address, self._token)
+            self._values.client = self._client
             self._watcher.start()
         except BaseException as error:
             problem = self._directory.full() if isinstance(error, OSError) else ""
@@ -243,27 +242,7 @@ class LocalEngine:
         Raises:
             EngineError: They are not there any more, or the coordinator does not answer.
         """
-        request = coordinator_pb2.ValuesRequest(key=key, prefix=prefix, keys_only=keys_only)
-        if self._client is not None and not self._board.over:
-            try:
-                return self._client.values(request, _VALUES_PATIENCE_S)
-            except (grpc.RpcError, ValueError) as error:  # ValueError: it was closed meanwhile
-                if not self._board.over:
-                    raise self._no_values(f"the coordinator does not tell them: {error}") from error
-        self._values_kept.wait()
-        try:
-            found = list(self._kept_values.select(key, prefix))
-        except FileNotFoundError as error:
-            raise self._no_values("its processes are gone, and nothing was kept") from error
-        if keys_only:
-            return [common_pb2.NamedValue(key=value.key) for value in found]
-        return found
-
-    def _no_values(self, why: str) -> EngineError:
-        return EngineError(
-            f"what the job's tasks put beside their records is not there: {why}",
-            self._directory.logs,
-        )
+        return self._values.select(key, prefix, keys_only=keys_only)
 
     def children(self) -> list[ChildStatus]:
         """Return the processes: partition services, coordinator, workers."""
@@ -410,7 +389,7 @@ class LocalEngine:
     def _reduce(self) -> None:
         """End the processes that do not hold results."""
         self._hire_no_more()
-        self._keep_values()
+        self._values.keep()
         told = self._board.error is None  # the coordinator has told the workers to finish
         self._supervisor.stop(Role.WORKER, patience_s=_FINISH_PATIENCE_S if told else 0.0)
         self._supervisor.stop(Role.COORDINATOR, patience_s=0.0)
@@ -419,17 +398,6 @@ class LocalEngine:
         if self._gave_up and self._spec.HasField("output"):
             self._remove_output()
         self._reduced.set()
-
-    def _keep_values(self) -> None:
-        """Write down what only the coordinator can tell as it was, which is about to end."""
-        try:
-            if self._client is not None and self._board.error is None:
-                every = coordinator_pb2.ValuesRequest()
-                self._kept_values.save(self._client.values(every, _VALUES_PATIENCE_S))
-        except (grpc.RpcError, OSError, ValueError) as error:
-            log.warning("what tasks put beside records is lost", extra={"reason": str(error)})
-        finally:
-            self._values_kept.set()
 
     def _remove_output(self) -> None:
         from disco_engine import outputs  # needs fsspec, which most runs never load

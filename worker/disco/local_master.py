@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from disco import session
 from disco.error import DiscoError
 from disco.jobpack import JOBPACK_VERSION2, JobPack
-from disco.submission import job_spec, unique_name
+from disco.submission import job_spec, most_workers, unique_name
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2
 from disco.version import client_version
 from disco_engine.core.parts import PREFIX, Part, ServedPart, part_of
@@ -34,6 +34,7 @@ class LocalMaster:
         worker = job.worker_for(jobargs)
         workers = _count(worker.getitem("workers", job, jobargs), "workers", cores())
         slots = _count(worker.getitem("slots", job, jobargs), "slots", 1)
+        workers = min(workers, most_workers(worker, job, jobargs, slots) or workers)
         try:
             engine = LocalEngine(spec, workers=workers, slots=slots).start()
         except (OSError, ValueError) as error:

@@ -22,6 +22,7 @@ from disco_engine.inputs.urls import is_utf8
 
 if TYPE_CHECKING:
     from disco.job import Job
+    from disco.worker.base import Worker
 
 # Parameter of a job: field of the engine's settings.
 _SETTINGS = {
@@ -117,6 +118,22 @@ def job_spec(
     if value("output"):
         spec.output.CopyFrom(_output(value("output"), value("format")))
     return spec
+
+
+def most_workers(
+    worker: "Worker", job: "Job", jobargs: Mapping[str, Any], slots: int
+) -> int | None:
+    """Return how many workers of so many slots each a job's ``scheduler`` allows; None: any.
+
+    Raises:
+        DiscoError: Its ``max_cores`` is no number from 1 on.
+    """
+    most = (worker.getitem("scheduler", job, jobargs) or {}).get("max_cores")
+    if most is None:
+        return None
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise DiscoError(f"max_cores must be a whole number from 1 on, got {most!r}")
+    return max(1, most // slots)
 
 
 def input_urls(inputs: Any) -> list[tuple[str, ...]]:

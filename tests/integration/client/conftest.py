@@ -135,13 +135,20 @@ def submission(**spec: Any) -> Submission:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+def served_ddfs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the root of DDFS that jobs of ``served`` have."""
+    return str(tmp_path_factory.mktemp("ddfs"))
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, served_ddfs: str) -> Iterator[Context]:
     """Start ``disco serve`` for a user with a home of his own, and give the context it makes."""
     place = tmp_path_factory.mktemp("served")
     environment = {
         **os.environ,
         "DISCO_CONFIG": str(place / "config.yaml"),
         "XDG_STATE_HOME": str(place / "state"),
+        "DISCO_DDFS": served_ddfs,
     }
     command = [sys.executable, "-P", "-m", "disco.cli.main", "serve", "--no-http"]
     command += ["--listen", "127.0.0.1:0", "--workers", "1"]

@@ -9,6 +9,7 @@ import pytest
 from disco import Disco, Job, Params, remote_master, result_iterator
 from disco.client.config import Context
 from disco.client.errors import CannotTravelError
+from disco.ddfs import DDFS
 from disco.job import JobChain
 
 
@@ -59,14 +60,28 @@ def test_a_chain_on_a_server_passes_records_and_labels_on(master: str) -> None:
     assert list(result_iterator(total.wait())) == [(0, 3), (1, 5), (2, 7)]
     again = Points(master=master).run(
         input=points.wait(),
-        map=lambda pair, params: [(pair[1], params.word)],
+        map=lambda pair, params: [(pair[0], (pair[1], params.word))],
         params=Params(word=b"x"),
     )
-    assert sorted(point.x for point, _ in result_iterator(again.wait())) == [0, 1, 2, 3, 4, 5]
+    read = sorted(result_iterator(again.wait()), key=lambda record: record[0])
+    assert read == [(number, (Point(number), b"x")) for number in range(6)]
     assert again.jobinfo()["pipeline"][0][4] == 6 - 1  # 4 and 5 leave one label of the second empty
     chain.purge()
     assert Disco(master).results([points, total], timeout=0)[1] == []
     again.purge()
+
+
+def test_results_that_a_server_s_jobs_save_are_a_tag(master: str, served_ddfs: str) -> None:
+    job = Points(master=master).run(
+        input=["raw://1 2"], reduce=lambda pairs, params: sorted(pairs, key=repr), save_results=True
+    )
+    urls = job.wait()
+    assert urls == [f"tag://disco:results:default:{job.name}"]
+    assert job.results() == ("ready", urls)
+    job.purge()
+    ddfs = DDFS(served_ddfs)
+    assert sorted(result_iterator(urls, ddfs=ddfs), key=repr) == [(1, Point(1)), (2, Point(2))]
+    assert len(list(result_iterator(urls, ddfs=served_ddfs))) == 2
 
 
 def test_results_of_this_process_and_of_servers_do_not_mix(master: str) -> None:

@@ -110,6 +110,13 @@ def test_the_spec_says_what_the_job_and_the_call_ask_for(place: Path) -> None:
     assert submission.name_prefix == "words"
 
 
+def test_max_cores_limits_the_workers_that_are_asked_for(place: Path) -> None:
+    few, many = ({"scheduler": {"max_cores": most}} for most in (2, 99))
+    assert packed(place, few).spec["workers"] == {"replicas": 2}
+    assert packed(place, many).spec["workers"] == {"replicas": 3}
+    assert packed(place, {**few, "workers": None}).spec["workers"] == {"max": 2}
+
+
 def test_a_spec_is_one_that_a_server_accepts(place: Path) -> None:
     spec = dict(packed(place, {"input": ["raw://x", ["a://1", "b://1"]]}).spec)
     read = parse_spec(spec)

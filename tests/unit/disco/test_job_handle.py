@@ -150,6 +150,12 @@ def test_the_engine_is_started_as_the_job_asks(engines: list[FakeEngine]) -> Non
     assert settings.worker_lease_s == 15
 
 
+def test_max_cores_is_the_most_tasks_at_a_time(engines: list[FakeEngine]) -> None:
+    started(workers=8, slots=2, scheduler={"max_cores": 5, "force_local": True})
+    started(workers=1, slots=4, scheduler={"max_cores": 2})
+    assert [engine.workers for engine in engines] == [2, 1]
+
+
 def test_parameters_are_looked_up_in_arguments_then_job_then_worker(
     engines: list[FakeEngine],
 ) -> None:
@@ -175,6 +181,7 @@ def test_inputs_may_be_an_attribute_of_the_job(engines: list[FakeEngine]) -> Non
     ("jobargs", "message"),
     [
         ({"wrokers": 2}, "unknown parameter 'wrokers'; did you mean workers?"),
+        ({"scheduler": {"max_cores": 0}}, "max_cores must be a whole number from 1 on, got 0"),
         ({"workers": 0}, "workers must be a whole number from 1 on, got 0"),
         ({"slots": "2"}, "slots must be a whole number from 1 on, got '2'"),
         ({"memory": "1G"}, "memory_limit_bytes must be a number from 0 on, got '1G'"),

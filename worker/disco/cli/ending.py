@@ -135,6 +135,8 @@ class Ending:
         )
         if output is not None:
             _say(f"They are in {output.url}, as {output.format}.")
+        elif _is_saved(progress):
+            _say('They are kept in DDFS: "ddfs ls disco:results:" lists the tags.')
         elif total:
             _say(whereabouts(shown, total, self._advice))
 
@@ -184,6 +186,12 @@ def whereabouts(shown: int, total: int, advice: Advice) -> str:
         f"Shown: {count_text(shown)} of {count_text(total)}."
         f" To see all: {advice.see}. To keep them: {advice.keep}."
     )
+
+
+def _is_saved(progress: coordinator_pb2.JobProgress) -> bool:
+    from disco.worker.saving import TAG_STAGE  # what it needs, a server's jobs can do without
+
+    return bool(progress.stages) and progress.stages[-1].name == TAG_STAGE
 
 
 def _written(progress: coordinator_pb2.JobProgress) -> int:

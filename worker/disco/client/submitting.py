@@ -18,7 +18,7 @@ from disco.client.requirements import requirements_from
 from disco.client.submission import Submission, Travelling
 from disco.payload import PYTHON
 from disco.sources import ModuleFiles
-from disco.submission import Reference, job_spec
+from disco.submission import Reference, job_spec, most_workers
 from disco.v1 import job_pb2
 from disco.worker.params import merged_params
 from disco_engine.core.settings import JobSettings
@@ -100,11 +100,15 @@ def submission_of(
     def asked(value: Any, parameter: str) -> Any:
         return worker.getitem(parameter, job, jobargs) if value is None else value
 
+    replicas, at_once = asked(workers, "workers"), asked(slots, "slots")
+    most = most_workers(worker, job, jobargs, at_once or 1)
     spec = {
         "job": _path_of(job, reference),
         **_spec_of(packed.message),
         "workers": _set(
-            replicas=asked(workers, "workers"), slots=_unless(1, asked(slots, "slots"))
+            replicas=replicas and min(replicas, most or replicas),
+            max=None if replicas else most,
+            slots=_unless(1, at_once),
         ),
         "partitionService": _set(replicas=partition_services),
         "requirements": [str(text) for text in worker.getitem("requirements", job, jobargs) or ()],

@@ -87,7 +87,7 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
                             ``disco:results:NAME``
         ``save_info``       where ``save_results`` keeps them: "ddfs"
         ``profile``         measure where the functions spend their time, for ``Job.profile_stats``
-        ``scheduler``       accepted, without effect
+        ``scheduler``       {"max_cores": N}: at most N tasks at a time, of all workers together
         ==================  ==================================================================
         """
         return {

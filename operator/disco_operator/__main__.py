@@ -1,4 +1,9 @@
-"""``python -m disco_operator``: follow until the lease is ours, then reconcile DiscoJobs."""
+"""``python -m disco_operator``: follow until the lease is ours, then reconcile DiscoJobs.
+
+A leader that loses the lease ends as a whole, so that nothing of it is left to write, and begins
+anew in its container: kubelets wait up to five minutes before they start again what has ended
+often, and an API server that is slow for a while would leave a cluster with all replicas waiting.
+"""
 
 import argparse
 import asyncio
@@ -36,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one replica of the operator; return the exit status.
 
     0: stopped as asked. 1: it could not go on; started again it may do better. 3: the HTTP port is
-    taken. 4: it led, and another replica may do so now.
+    taken. 4: it led, and another replica may do so now; this one may follow again.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -151,5 +156,13 @@ def explain(error: Exception) -> int:
     return EXIT_FAILED
 
 
+def program() -> None:
+    """Run a replica in this process, and in its place another one if it has lost the lease."""
+    status = main()
+    if status == EXIT_FENCED:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -70,6 +70,28 @@ def test_the_exit_status_says_whose_fault_it_is(error: Exception, status: int) -
     assert explain(ExceptionGroup("tasks", [ExceptionGroup("inner", [error])])) == status
 
 
+def test_who_lost_the_lease_begins_anew_as_the_same_process(tmp_path: Path) -> None:
+    """The kubelet started both replicas later and later, while the API server was slow at times."""
+    code = """
+import os, sys
+import disco_operator.__main__ as operator
+
+def main():
+    print(os.getpid(), *sys.argv, flush=True)
+    had_led = os.path.exists(sys.argv[1])
+    open(sys.argv[1], "w").close()
+    return operator.EXIT_FAILED if had_led else operator.EXIT_FENCED
+
+operator.main = main
+operator.program()
+"""
+    command = [sys.executable, "-P", "-c", code, str(tmp_path / "led")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert done.returncode == EXIT_FAILED
+
+
 def test_who_lost_the_lease_says_so_whatever_else_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -187,7 +187,7 @@ def _campaign(saboteur: Saboteur, plan: Sequence[Planned], began: float) -> Iter
         campaign = Campaign(saboteur, plan, began, pool)
         try:
             yield campaign
-        except AssertionError as error:
+        except Exception as error:
             error.add_note("\n".join(["--- what was done", *campaign.story]))
             (job, *_) = saboteur.jobs
             with suppress(OSError, AssertionError):

@@ -27,7 +27,7 @@ from disco_engine.core.model import AttemptId, ServiceId
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.values import ValueBook
 from disco_engine.rpc import aio_channel, aio_server, credentials_of, listen
-from disco_engine.wire import attempt_from_wire, settings_to_wire
+from disco_engine.wire import attempt_from_wire, attempt_to_wire, settings_to_wire
 
 TOKEN = "the job's token"
 UID = "job-1"
@@ -140,9 +140,8 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
             await self._server.stop(None)
             self._server = None
 
-    def sealed(self) -> list[AttemptId]:
-        sealed = partition_pb2.DECISION_RESULT_SEALED
-        return [attempt for attempt, verdict in self.verdicts.items() if verdict == sealed]
+    def sealed(self, wanted: int = partition_pb2.DECISION_RESULT_SEALED) -> list[AttemptId]:
+        return [attempt for attempt, verdict in self.verdicts.items() if verdict == wanted]
 
     async def _check(self, epoch: int, context: Any) -> None:
         if epoch < self.epoch:
@@ -164,9 +163,12 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
                 plan=self.plan,
             )
         )
-        for stage, task, epoch, attempt in self.sealed():
-            ref = common_pb2.AttemptRef(stage=stage, task=task, epoch=epoch, attempt=attempt)
-            yield partition_pb2.AttachReply(sealed=[partition_pb2.SealedAttempt(attempt=ref)])
+        for attempt in self.sealed():
+            told = partition_pb2.SealedAttempt(attempt=attempt_to_wire(attempt))
+            yield partition_pb2.AttachReply(sealed=[told])
+        for attempt in self.sealed(partition_pb2.DECISION_RESULT_KEPT):
+            told = partition_pb2.SealedAttempt(attempt=attempt_to_wire(attempt))
+            yield partition_pb2.AttachReply(copies=[told])
         self.note()
 
     async def RecordPlan(self, request: Any, context: Any) -> partition_pb2.RecordPlanReply:
@@ -184,12 +186,14 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
         for decision in request.decisions:
             seal = decision.HasField("seal")
             attempt = attempt_from_wire(decision.seal.attempt if seal else decision.discard)
-            wanted = (
-                partition_pb2.DECISION_RESULT_SEALED
-                if seal
-                else partition_pb2.DECISION_RESULT_DISCARDED
-            )
-            called.append(("seal" if seal else "discard", attempt))
+            wanted, said = partition_pb2.DECISION_RESULT_DISCARDED, "discard"
+            if seal and decision.seal.copy:
+                wanted, said = partition_pb2.DECISION_RESULT_KEPT, "keep"
+            elif seal:
+                wanted, said = partition_pb2.DECISION_RESULT_SEALED, "seal"
+            called.append((said, attempt))
+            if said == "seal" and self.verdicts.get(attempt) == partition_pb2.DECISION_RESULT_KEPT:
+                self.verdicts[attempt] = wanted
             results.append(self.verdicts.setdefault(attempt, wanted))
         self.decisions.append(called)
         self.note()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from disco.v1 import partition_pb2
 from disco_engine.coordinator import link
 from disco_engine.core.events import (
     Action,
@@ -14,6 +15,7 @@ from disco_engine.core.events import (
     Discard,
     Drop,
     Event,
+    Kept,
     PlanRecorded,
     RecordPlan,
     Seal,
@@ -131,6 +133,21 @@ async def test_decisions_are_told_in_order_and_those_made_meanwhile_go_together(
         [("seal", attempt(2)), ("discard", attempt(3)), ("seal", attempt(4))],
     ]
     assert [event.id for event in machine.heard(Sealed)] == [attempt(1), attempt(2), attempt(4)]
+
+
+async def test_a_copy_is_kept_told_apart_from_what_is_sealed_and_sealed_when_it_is_needed(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    service.verdicts = {attempt(7): partition_pb2.DECISION_RESULT_KEPT}
+    copy = replace(seal(1), copy=True)
+    machine.script = on_attach(copy, seal(2), seal(7))
+    await coordinator.start()
+    await machine.hears(Sealed, times=2)
+    assert [one.id for one in machine.heard(ServiceAttached)[0].copies] == [attempt(7)]
+    assert [event.id for event in machine.heard(Kept)] == [attempt(1)]
+    assert [event.id for event in machine.heard(Sealed)] == [attempt(2), attempt(7)]
+    told = [("keep", attempt(1)), ("seal", attempt(2)), ("seal", attempt(7))]
+    assert service.decisions == [told]
 
 
 async def test_a_decision_whose_answer_is_lost_is_told_again_and_changes_nothing(

@@ -314,7 +314,7 @@ def test_no_input_at_all_gives_no_result(engine: Any) -> None:
         ({"map": words, "partitions": "2"}, "got '2'"),
         ({"map": 5}, "map must be a function map(entry, params), got 5"),
         ({"map": lambda a: a}, "map is called as map(entry, params), but"),
-        ({"map": {"op": "program"}}, "does not run external programs"),
+        ({"map": {"op": "program"}}, "or a dict of a program's files"),
         ({"map": words, "reduce": lambda a: a}, "reduce(pairs, params) or reduce(pairs, out, pa"),
         ({"map": words, "combiner": lambda a, b: a}, "combiner(key, value, buf, done, params)"),
         ({"map": words, "partition": lambda a: a}, "partition(key, partitions, params)"),

@@ -347,8 +347,8 @@ class Watch:
     ) -> None:
         """Note that an attempt has read a block.
 
-        If all services have lost all they had, epochs start anew, and names come a second time: so
-        what was read is kept for each slot process.
+        Names of attempts may come a second time (see ``comes_again``), so what was read is kept for
+        each slot process.
         """
         self.result_read(service, origin)
         inputs = self._inputs.setdefault((slot, reader), {})

@@ -4,7 +4,7 @@ import importlib
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -197,7 +197,9 @@ def _let_functions_see(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> 
         names[name.rpartition(".")[2]] = importlib.import_module(name)
     for function in worker.functions(job, jobargs):
         globalize(function, names)
-        globalize(function, {name: importlib.import_module(name) for name in unimported(function)})
+        for name in unimported(function):
+            with suppress(ImportError):  # the function may mean something else, and set it later
+                globalize(function, {name: importlib.import_module(name)})
 
 
 def _jobargs(job: Job, jobargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,10 +79,17 @@ def unimported(function: Callable[..., Any]) -> list[str]:
                 and after.opname in ("LOAD_ATTR", "LOAD_METHOD")
                 and name not in scope
                 and not hasattr(builtins, name)
-                and importlib.util.find_spec(name) is not None
+                and _is_there(name)
             ):
                 found[name] = None
     return list(found)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # one that has been made at run time
+        return False
 
 
 def _code_of(function: Any) -> CodeType | None:

@@ -28,30 +28,48 @@ Examples:
 )
 
 
-@click.command(
+class _ListUnlessTold(click.Group):
+    """Takes ``disco oob JOB`` for ``disco oob list JOB``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find out which command is meant."""
+        named = not args or args[0] in self.commands or args[0] in ctx.help_option_names
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+@click.group(
+    cls=_ListUnlessTold,
     epilog=_OOB_EPILOG,
     short_help="Tell what a job's tasks put beside records.",
-    options_metavar="[get KEY] [OPTIONS]",
 )
-@click.argument("words", nargs=-1, required=True, metavar="JOB")
-@connection_options
-def oob(words: tuple[str, ...]) -> None:
-    """Tell the keys under which tasks of JOB that have finished put values (put(key, value)).
+def oob() -> None:
+    """Tell what tasks of a job that have finished put beside their records: put(key, value).
 
-    With "get KEY" the bytes of one value are written, as they are.
+    "disco oob JOB" is short for "disco oob list JOB".
     """
-    if len(words) == 1:
-        with open_server(namespace=(job := _job(words[0])).namespace) as client:
-            for key in client.values(job.name, keys_only=True):
-                click.echo(key)
-    elif len(words) == 3 and words[0] == "get":
-        with open_server(namespace=(job := _job(words[2])).namespace) as client:
-            found = client.values(job.name, key=words[1])
-        if words[1] not in found:
-            raise CommandError(f"{job} has no value {words[1]!r}", EXIT_WRONG_USE)
-        click.echo(found[words[1]], nl=False)
-    else:
-        raise click.UsageError('expected "JOB" or "get KEY JOB"')
+
+
+@oob.command("list", epilog=EXIT_STATUS, short_help="Tell the keys.")
+@job_argument()
+@connection_options
+def keys_of(job: JobName) -> None:
+    """Tell the keys of JOB's values, ascending."""
+    with open_server(namespace=job.namespace) as client:
+        for key in client.values(job.name, keys_only=True):
+            click.echo(key)
+
+
+@oob.command("get", epilog=EXIT_STATUS, short_help="Write a value.")
+@click.argument("key")
+@job_argument()
+@connection_options
+def value_of(key: str, job: JobName) -> None:
+    """Write what is kept under KEY of JOB, as it is."""
+    with open_server(namespace=job.namespace) as client:
+        found = client.values(job.name, key=key)
+    if key not in found:
+        raise CommandError(f"{job} has no value {key!r}", EXIT_WRONG_USE)
+    click.echo(found[key], nl=False)
 
 
 @click.command(epilog=_PSTATS_EPILOG, short_help="Tell where a job's functions spend their time.")
@@ -87,10 +105,3 @@ def pstats(job: JobName, keys: tuple[str, ...], stage: str) -> None:
         stats.sort_stats(*(keys or ("cumulative",))).print_stats()
     except KeyError as error:
         raise CommandError(f"-k {error}: no such order", EXIT_WRONG_USE) from error
-
-
-def _job(text: str) -> JobName:
-    namespace, slash, name = text.rpartition("/")
-    if not name or (slash and not namespace):
-        raise click.UsageError(f'expected the name of a job, found "{text}"')
-    return JobName(namespace or None, name)

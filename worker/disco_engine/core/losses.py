@@ -5,6 +5,8 @@ task again makes it unfinished, so what *it* reads becomes needed: stages are lo
 last to the first, and an output that nobody needed when it was lost is made again when somebody
 does after all.
 
+What has a copy is not made again, but unfinished, too, until its copy is sealed: that may fail.
+
 A stage that groups by node is special. An output that is made again may land on another node, and
 there it would be read twice, or by nobody, because the task that reads that node has run already.
 So such a stage starts over, as a whole, when anything it still needs is lost; and so do the stages

@@ -140,7 +140,7 @@ def _said_by(file: str) -> dict[str, Any]:
     import runpy  # few have such a file
 
     try:
-        said = runpy.run_path(file)
+        said = runpy.run_path(file, {"os": os})  # such files use os without importing it
     except Exception as error:  # whatever the user's own file raises
         raise DiscoError(f"settings file {file}: {type(error).__name__}: {error}") from error
     return {name: value for name, value in said.items() if name.isupper()}

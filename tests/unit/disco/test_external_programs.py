@@ -208,6 +208,19 @@ def test_a_reduce_is_over_when_it_has_ended_well(
     assert reason in failure(engine, script(code), "reduce").message
 
 
+@pytest.mark.parametrize("code", ["sys.exit(2)", "sys.stdout.close(); sys.stderr.close()"])
+def test_a_map_that_stops_answering_is_not_waited_for(engine: Any, script: Any, code: str) -> None:
+    """Long before all entries were sent."""
+    code = f"import os\n{code}\nos.close(1); os.close(2); sys.stdin.buffer.read(); time.sleep(0.1)"
+
+    def many(stream: Any, size: Any, url: str) -> Any:
+        return [b"x" * 10_000] * 1_000
+
+    found = failure(engine, script(code), map_reader=many)
+    assert "the external map failed: it" in found.message
+    assert "before it had" in found.message
+
+
 def test_entries_that_are_no_text_are_refused(engine: Any, script: Any) -> None:
     program = script("time.sleep(600)")
     with pytest.raises(RecordError, match=re.escape("('a', 1) has a int")):

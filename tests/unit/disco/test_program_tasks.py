@@ -226,6 +226,9 @@ def test_a_program_reads_the_old_text_format_if_its_job_asks_for_it(
         ("open('out', 'wb').write(hunk(b'')); size = 1000", "was to have 1,000"),
         ("size = 0", "No such file"),
         ("os.symlink('/etc/hostname', 'out'); size = 0", "not in the job home"),
+        ("os.mkfifo('out'); size = 0", "it is no file"),
+        ("open('out', 'wb').write(b'\\xff' * 99); size = 99", "middle of a block"),
+        ("open('out', 'wb').write(hunk(b'K') + hunk(b'')); size = 9", "chunk format"),
     ],
 )
 def test_an_output_that_cannot_be_read_is_named_with_the_reason(
@@ -330,6 +333,15 @@ def test_nothing_that_a_program_has_started_outlives_it(engine: Any, script: Any
     ((_, pid),) = engine.run(job_of(program), input=["raw://x"]).pairs
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_program_that_travelled_is_meant_though_another_is_installed(
+    engine: Any, script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib").mkdir()
+    Path(script("write(0, [('mine', 1)]); say('DONE')")).rename(tmp_path / "lib" / "sort")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert engine.run(job_of("sort"), input=["raw://x"]).pairs == [("mine", 1)]
 
 
 @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program"])

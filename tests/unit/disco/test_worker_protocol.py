@@ -62,6 +62,7 @@ def test_a_payload_may_have_newlines_and_what_looks_like_frames() -> None:
         b"MSG 1234567890 ",
         b'MSG 3 "ab"\n ',
         b"MSG 3 {]}\n",
+        b"MSG 99999 " + b"[" * 99_999 + b"\n",
         b"MSG 2 \xff\xff\n",
         b"MSG %d " % (MAX_MESSAGE_BYTES + 1),
     ],
@@ -165,6 +166,7 @@ def test_replicas_that_failed_come_last_and_a_program_without_any_left_is_told_s
     assert input_of(one, ["include", [0]]) == ["done", [[0, "ok", 0, order]]]
     assert one.answer(Frame("INPUT_ERR", [0, [0, 1, 2]])) == Answer(Frame("FAIL"))
     assert one.answer(Frame("INPUT_ERR", [9, [0]])).ending is Ending.ERROR
+    assert input_of(one, ["exclude", [{}, [0], "0"]]) == ["done", [[0, "ok", 0, order]]]
 
 
 def test_outputs_are_paths_in_the_job_home() -> None:
@@ -181,6 +183,7 @@ def test_a_program_says_itself_how_its_task_ended() -> None:
     assert dialogue().answer(Frame("DONE")) == Answer(ending=Ending.DONE)
     assert dialogue().answer(Frame("ERROR", "no")) == Answer(ending=Ending.ERROR, message="no")
     assert dialogue().answer(Frame("FATAL", "no")) == Answer(ending=Ending.FATAL, message="no")
+    assert len(dialogue().answer(Frame("ERROR", "no" * 1_000_000)).message) == 2_000
 
 
 def test_done_before_the_last_input_was_told_ends_the_job_rather_than_lose_records() -> None:

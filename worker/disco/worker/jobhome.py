@@ -1,9 +1,8 @@
 """The job home: the directory that a program is started in, with its files; one per attempt."""
 
-import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from disco_engine.program import fatal
@@ -12,31 +11,34 @@ LIBRARY = "lib"
 """Where files that travel with a job are, below the directory of its modules."""
 
 
-def found(name: str) -> Path:
-    """Return where the file called *name* is that travelled with the job.
+def travelled(name: str) -> Path | None:
+    """Return where the file called *name* is that travelled with the job; None: it did not.
 
     That is ``lib/`` beside the job's modules, or these modules' own directory: there is what a
     ConfigMap, an archive or an image has beside the job's module.
-
-    Raises:
-        ProgramError: FATAL: it is nowhere.
     """
     for place in map(Path, sys.path):
         for path in (place / LIBRARY / name, place / name):
             if path.is_file():
                 return path
-    raise fatal(
-        f"there is no file {name} among those that travelled with the job, nor beside its module;"
-        " name it in required_files"
-    )
+    return None
 
 
-def program_path(program: str) -> Path | None:
-    """Return the path of a program that is installed where the workers run; None: it travels."""
-    if os.path.isabs(program):
-        return Path(program)
-    installed = None if os.sep in program else shutil.which(program)
-    return None if installed is None else Path(installed)
+def required(names: Iterable[str]) -> dict[str, Path]:
+    """Return where files are that travelled with the job, by name.
+
+    Raises:
+        ProgramError: FATAL: one of them is nowhere.
+    """
+    files = {name: travelled(name) for name in names}
+    there = {name: path for name, path in files.items() if path is not None}
+    if len(there) < len(files):
+        missing = ", ".join(files.keys() - there.keys())
+        raise fatal(
+            f"no file {missing} has travelled with the job, nor is it beside its module; name it in"
+            " required_files"
+        )
+    return there
 
 
 def make_home(directory: Path, files: Mapping[str, Path | bytes]) -> Path:

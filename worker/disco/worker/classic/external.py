@@ -28,7 +28,7 @@ from typing import Any
 from disco.error import DiscoError
 from disco.fileutils import DiscoOutputStream_v0
 from disco.worker.children import Child
-from disco.worker.jobhome import found, make_home
+from disco.worker.jobhome import make_home, travelled
 from disco_engine.core.model import Failure, FailureKind
 from disco_engine.program import ProgramError, TaskContext, fatal
 from disco_engine.records.frozen import RecordError, shown, type_name
@@ -67,13 +67,13 @@ def package(files: str | Path | Sequence[str | Path]) -> dict[str, bytes]:
 
 def _content(path: Path) -> bytes:
     """Return what is in a file here, or in one of this name that has travelled with the job."""
-    try:
-        return (path if path.is_file() else found(path.name)).read_bytes()
-    except (OSError, ProgramError) as error:
+    place = path if path.is_file() else travelled(path.name)
+    if place is None:
         raise DiscoError(
             f"external(): there is no file {path}; on workers, files are there that required_files"
             " names"
-        ) from error
+        )
+    return place.read_bytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +223,15 @@ class _Exchange:
         self._check_end()
 
     def _is_over(self) -> bool:
-        if self._is_map and self._all_sent:
-            return self._lists.begun == self._sent and not self._lists.is_amid_list
         pipes = self._selector.get_map()
-        return self._program.stdout not in pipes and self._program.stderr not in pipes
+        silent = self._program.stdout not in pipes and self._program.stderr not in pipes
+        return silent or self._is_answered
+
+    @property
+    def _is_answered(self) -> bool:
+        """It is a map, and has answered each of the entries."""
+        complete = self._lists.begun == self._sent and not self._lists.is_amid_list
+        return self._is_map and self._all_sent and complete
 
     def _write_some(self) -> None:
         stdin = self._program.stdin
@@ -273,7 +278,7 @@ class _Exchange:
     def _take_line(self, line: bytes) -> None:
         text = line.decode(errors="backslashreplace")
         if text.startswith("**<ERR>"):
-            raise fatal(f"{self._name}: {text[7:].strip()}")
+            raise fatal(f"{self._name}: {text[7:].strip()[:_SHOWN_BYTES]}")
         if text.startswith("**<MSG>"):
             text = text[7:].strip()
             self._context.status(text)
@@ -287,7 +292,7 @@ class _Exchange:
         Raises:
             ProgramError: USER: how the program ended.
         """
-        if self._is_map and self._is_over():
+        if self._is_answered:
             return
         how = self._program.how_it_ended(_LAST_S) or "it closed its standard output"
         if not self._all_sent or self._unsent:

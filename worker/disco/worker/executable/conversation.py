@@ -43,7 +43,7 @@ class BrokenOffError(Exception):
 
     def __init__(self, reason: str, last_words: bytes) -> None:
         super().__init__(reason)
-        self.last_words = last_words[-LAST_WORDS_BYTES:]
+        self.last_words = last_words
 
 
 class Conversation:
@@ -65,7 +65,7 @@ class Conversation:
         self._selector = selectors.DefaultSelector()
         self._deadline = time.monotonic() + patience.greeting_s
         self._problem = f"it did not say WORKER within {patience.greeting_s:g} s"
-        self._is_understood = True
+        self._last_words: bytes | None = None  # once it has said what is no message
 
     def to_its_end(self) -> Answer:
         """Answer the program until it says how its task ended, and return that.
@@ -79,7 +79,7 @@ class Conversation:
             try:
                 while (answer := self._some()) is None:
                     if time.monotonic() >= self._deadline:
-                        raise BrokenOffError(self._problem, self._reader.rest)
+                        raise self._broken_off(self._problem)
                 return answer
             finally:
                 for _ in range(_CHUNKS_IN_PIPE):
@@ -113,10 +113,11 @@ class Conversation:
             return None
         if not data:
             raise self._ended()
+        if self._last_words is not None:
+            self._last_words = (self._last_words + data)[-LAST_WORDS_BYTES:]
+            return None
         was_amid = self._reader.is_amid_frame
         self._reader.add(data)
-        if not self._is_understood:
-            return None
         try:
             for frame in self._reader.frames():
                 was_amid = False  # in what is left now, if anything is
@@ -125,7 +126,7 @@ class Conversation:
                     return answer
                 self._send(encoded(answer.reply))
         except NotAFrameError as error:
-            self._is_understood = False
+            self._last_words = self._reader.rest
             self._allow(self._patience.last_words_s, f"it wrote {error}")
             return None
         if not self._reader.is_amid_frame and self._dialogue.greeted:
@@ -142,10 +143,13 @@ class Conversation:
 
     def _ended(self) -> BrokenOffError:
         how = self._program.how_it_ended(_TICK_S) or "it closed its standard error"
-        reason = f"{how} before it had said DONE"
-        if not self._is_understood:
-            reason = f"{self._problem}; {how}"
-        return BrokenOffError(reason, self._reader.rest)
+        if self._last_words is None:
+            return self._broken_off(f"{how} before it had said DONE")
+        return self._broken_off(f"{self._problem}; {how}")
+
+    def _broken_off(self, reason: str) -> BrokenOffError:
+        words = self._reader.rest if self._last_words is None else self._last_words
+        return BrokenOffError(reason, words[-LAST_WORDS_BYTES:])
 
     def _send(self, data: bytes) -> None:
         if not self._unsent:

@@ -15,7 +15,7 @@ knows, or another version, ends the job, since another attempt would not do bett
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -139,9 +139,9 @@ class Dialogue:
             case Frame("OUTPUT", [int(label), str(path), int(size)]):
                 return self._take_output(ProgramOutput(label, path, size))
             case Frame("ERROR", str(text)):
-                return Answer(ending=Ending.ERROR, message=text)
+                return _error(text)
             case Frame("FATAL", str(text)):
-                return Answer(ending=Ending.FATAL, message=text)
+                return _fatal(text)
             case Frame("DONE", _):
                 return self._finish()
             case Frame(name, payload) if name in _KNOWN:
@@ -159,19 +159,20 @@ class Dialogue:
         match payload:
             case ["include", [*numbers]]:
                 # Whoever asks for certain inputs knows them already.
-                found = [one for one in self._inputs.here if one.id in numbers]
+                wanted = _ids(numbers)
+                found = [one for one in self._inputs.here if one.id in wanted]
             case "" | ["exclude", [*_]]:
-                left_out = payload[1] if payload else ()
+                unwanted = _ids(payload[1] if payload else ())
                 self._inputs.bring_more()
                 self._owes_more = not self._inputs.are_complete
-                found = [one for one in self._inputs.here if one.id not in left_out]
+                found = [one for one in self._inputs.here if one.id not in unwanted]
             case _:
                 return _error(f"INPUT has a payload that it cannot have: {payload!r:.200}")
         flag = "done" if self._inputs.are_complete else "more"
         rows = [[one.id, "ok", one.label, self._replicas(one)] for one in found]
         return Answer(Frame("INPUT", [flag, rows]))
 
-    def _replicas(self, one: ProgramInput, but: Collection[Any] = ()) -> list[list[Any]]:
+    def _replicas(self, one: ProgramInput, but: Collection[int] = ()) -> list[list[Any]]:
         """Return (replica id, URL) of an input's replicas, those first that failed least."""
         order = sorted(range(len(one.urls)), key=lambda place: self._failed[one.id, place])
         return [[place, one.urls[place]] for place in order if place not in but]
@@ -180,8 +181,9 @@ class Dialogue:
         one = next((one for one in self._inputs.here if one.id == number), None)
         if one is None:
             return _error(f"INPUT_ERR names the input {number}, which the task does not have")
-        self._failed.update((number, place) for place in replicas)
-        left = self._replicas(one, but=replicas)
+        failed = _ids(replicas)
+        self._failed.update((number, place) for place in failed)
+        left = self._replicas(one, but=failed)
         if left:
             return Answer(Frame("RETRY", left))
         self.unreadable = one.urls
@@ -206,12 +208,18 @@ class Dialogue:
 
 
 _OK = Answer(Frame("OK", "ok"))
+_SHOWN_CHARACTERS = 2_000  # of what a program says when it ends
 _KNOWN = ("WORKER", "TASK", "INPUT", "INPUT_ERR", "MSG", "OUTPUT", "ERROR", "FATAL", "DONE")
 
 
+def _ids(values: Iterable[Any]) -> set[int]:
+    """Return those of *values* that can be ids at all."""
+    return {value for value in values if isinstance(value, int)}
+
+
 def _error(message: str) -> Answer:
-    return Answer(ending=Ending.ERROR, message=message)
+    return Answer(ending=Ending.ERROR, message=message[:_SHOWN_CHARACTERS])
 
 
 def _fatal(message: str) -> Answer:
-    return Answer(ending=Ending.FATAL, message=message)
+    return Answer(ending=Ending.FATAL, message=message[:_SHOWN_CHARACTERS])

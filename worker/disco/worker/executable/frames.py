@@ -74,7 +74,7 @@ class FrameReader:
                 raise NotAFrameError("a message that is longer or shorter than it says")
             try:
                 frame = Frame(header[1].decode(), json.loads(payload))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise NotAFrameError(f"a message whose payload is no JSON: {error}") from error
             del self._data[: start + length + 1]
             yield frame

@@ -1,7 +1,8 @@
 """Runs the tasks of a stage whose worker is a program: one process per task."""
 
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from disco.worker.executable.conversation import BrokenOffError, Conversation, P
 from disco.worker.executable.dialogue import Answer, Dialogue, Ending
 from disco.worker.executable.inputs import TaskInputs
 from disco.worker.executable.outputs import pairs_of_output
-from disco.worker.jobhome import found, make_home, program_path
+from disco.worker.jobhome import make_home, required, travelled
 from disco_engine.core.model import Failure, FailureKind, Grouping
 from disco_engine.program import ProgramError, TaskContext, bad_data, fatal
 
@@ -87,13 +88,11 @@ class ProgramTasks:
     def _prepared(self, context: TaskContext) -> tuple[list[str], Path]:
         """Return the command line and the job home."""
         program = self._program
-        installed = program_path(program.name)
+        installed = _installed(program.name)
         name = os.path.basename(program.name)
-        names = program.files if installed else (name, *program.files)
-        files: dict[str, Path | bytes] = {name: found(name) for name in names}
+        files = required(program.files if installed else (name, *program.files))
         home = make_home(context.scratch, {**files, JOBFILE: self._jobpack(context).dumps()})
-        path = installed or home / name
-        return [str(path), *program.arguments], home
+        return [installed or str(home / name), *program.arguments], home
 
     def _jobpack(self, context: TaskContext) -> JobPack:
         """Return what the job file has: what the author gave the program, but no files again."""
@@ -147,7 +146,17 @@ class ProgramTasks:
                 ) from error
 
 
-def _say(context: TaskContext) -> Any:
+def _installed(program: str) -> str | None:
+    """Return the path of a program that is there wherever workers run; None: it travels.
+
+    One that has travelled is meant also if something on the PATH has the same name.
+    """
+    if os.path.isabs(program):
+        return program
+    return None if travelled(os.path.basename(program)) else shutil.which(program)
+
+
+def _say(context: TaskContext) -> Callable[[str], None]:
     def say(text: str) -> None:
         context.status(text)
         print(text)

@@ -6,7 +6,7 @@ framework's and counts as one line, so that it can be compared, but hides nothin
 
 Of a stage with many tasks a sample is measured: the first tasks all, later ones ever more seldom.
 50,000 tasks leave a thousand profiles, and each has no more than the functions that matter most, so
-that profiles never use up what a job may put.
+that profiles do not use up what a job may put.
 """
 
 import cProfile
@@ -16,7 +16,7 @@ import pstats
 import re
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -36,7 +36,7 @@ PREFIX = "profile-"
 FRAMEWORK: Function = ("disco", 0, "(what the framework does)")
 
 _ALL_MEASURED = 128  # tasks of a stage; and then as many for each time that their number doubles
-_MAX_FUNCTIONS = 200
+_MAX_BYTES = 16 * 1024
 _MAX_STAGE_CHARACTERS = 120
 _NO_KEY = re.compile(r"[^A-Za-z0-9_\-@:]")
 _OURS = tuple(f"{Path(package.__path__[0])}{os.sep}" for package in (disco, disco_engine))
@@ -59,7 +59,8 @@ def measured(context: TaskContext) -> Iterator[None]:
         profile.disable()
     profile.create_stats()
     stats: Any = profile  # its stub does not know of what ``create_stats`` makes
-    context.values.put(_key_of(context), marshal.dumps(users_part(stats.stats)))
+    with suppress(ValueError):  # the task has put so much itself that there is no room
+        context.values.put(_key_of(context), packed(users_part(stats.stats)))
 
 
 def is_measured(task: int) -> bool:
@@ -99,7 +100,17 @@ def users_part(stats: Stats) -> Stats:
             own_s = sum(part[2] for part in parts.values())
             with_callees_s = sum(part[3] for part in parts.values())
         mine[function] = (calls, all_calls, own_s, with_callees_s, parts)
-    return _with_rest(stats, _most_important(mine))
+    return _with_rest(stats, mine)
+
+
+def packed(stats: Stats) -> bytes:
+    """Return what travels: of too many functions those with the longest cumulative time."""
+    data = marshal.dumps(stats)
+    while len(data) > _MAX_BYTES:
+        kept = sorted(stats, key=lambda function: -stats[function][3])[: len(stats) // 2]
+        stats = {function: stats[function] for function in kept}
+        data = marshal.dumps(stats)
+    return data
 
 
 def merged(profiles: Iterable[bytes], stream: IO[str]) -> pstats.Stats:
@@ -166,13 +177,6 @@ def _sum(before: Calls | None, more: Calls) -> Calls:
         before[2] + more[2],
         before[3] + more[3],
     )
-
-
-def _most_important(stats: Stats) -> Stats:
-    if len(stats) <= _MAX_FUNCTIONS:
-        return stats
-    chosen = sorted(stats, key=lambda function: -stats[function][3])[:_MAX_FUNCTIONS]
-    return {function: stats[function] for function in chosen}
 
 
 def _with_rest(stats: Mapping[Function, Entry], mine: Stats) -> Stats:

@@ -71,7 +71,7 @@ class Feeds:
         self, slot: Slot, task: coordinator_pb2.TaskAssignment, what: slot_pb2.OpenSource
     ) -> None:
         async def deliver(blocks: Sequence[partition_pb2.FetchedBlock]) -> None:
-            if slot in self._asked:  # it keeps in memory what comes before the answer
+            while slot in self._asked:  # it keeps in memory what comes before the answer
                 await asyncio.wait({self._asked[slot]})
             slot.send(slot_pb2.ToSlot(input=slot_pb2.InputBlocks(blocks=blocks)))
             await slot.drain()

@@ -191,13 +191,13 @@ def test_settings_come_from_arguments_environment_file_and_defaults(
 ) -> None:
     file = tmp_path / "settings.py"
     file.write_text(
-        "DISCO_JOB_OWNER = 'file'\nDISCO_EVENTS = 'json'\nDISCO_ROOT = os.path.join('/srv', 'disco')\n"
+        "DISCO_JOB_OWNER = 'file'\nDISCO_EVENTS = 'json'\nDISCO_ROOT = os.path.join('/srv', 'd')\n"
     )
     monkeypatch.setenv("DISCO_JOB_OWNER", "environment")
     settings = DiscoSettings(str(file), DISCO_TEST_PURGE="")
     assert settings["DISCO_TEST_PURGE"] == ""
     assert settings["DISCO_JOB_OWNER"] == "environment"
-    assert (settings["DISCO_EVENTS"], settings["DISCO_ROOT"]) == ("json", "/srv/disco")
+    assert (settings["DISCO_EVENTS"], settings["DISCO_ROOT"]) == ("json", "/srv/d")
     assert settings["DISCO_MASTER"] == os.environ.get("DISCO_MASTER", "local")
     assert settings.env["DISCO_EVENTS"] == "json"
     (tmp_path / "broken.py").write_text("1/0")

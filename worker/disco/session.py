@@ -108,10 +108,11 @@ class Run:
         row = rows[number - 1]
         if row.tasks_done < row.tasks_total or row.started_s == 0:
             raise DiscoError(f"stage {name!r} of {self.name} has not finished")
-        if self.status() == "dead" or (self.spec.output.url and self.status() == "ready"):
+        status = self.status()
+        if status == "dead" or (status == "ready" and not self.engine.results()):
             raise DiscoError(
                 f"what stage {name!r} of {self.name} has written is gone with the job's processes,"
-                " which stay only for the results of a job that succeeded"
+                " which stay only for records that a job which succeeded has left there"
             )
         try:
             found = [item for at in self.engine.services() for item in self._left(at, number)]

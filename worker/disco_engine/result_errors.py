@@ -3,7 +3,8 @@
 ResultError
 ├── ResultUnreachableError
 ├── ResultLostError
-└── ResultDeniedError
+├── ResultDeniedError
+└── ResultTooFineError
 """
 
 import grpc
@@ -23,6 +24,10 @@ class ResultLostError(ResultError):
 
 class ResultDeniedError(ResultError):
     """The service does not accept the token: read with that of the session that ran the job."""
+
+
+class ResultTooFineError(ResultError):
+    """There are too many parts and labels to read each for itself: reduce them, or use files."""
 
 
 def raise_if_final(error: grpc.RpcError, address: str, waited_s: float | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from disco import remote_master
 from disco.client import submitted
 from disco.client.aio import AsyncClient
 from disco.client.config import Context, load
@@ -164,3 +165,13 @@ def served(tmp_path_factory: pytest.TempPathFactory, served_ddfs: str) -> Iterat
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
+
+
+@pytest.fixture
+def served_master(served: Context, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the address of ``served``, with its token in the environment."""
+    monkeypatch.setenv("DISCO_TOKEN_FILE", served.token_file)
+    monkeypatch.setattr(remote_master, "_masters", {})
+    yield served.server
+    for known in remote_master._masters.values():
+        known.client.close()

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from disco import Disco, Job, Params, remote_master, result_iterator
-from disco.client.config import Context
+from disco import Disco, Job, Params, result_iterator
 from disco.client.errors import CannotTravelError
 from disco.ddfs import DDFS
 from disco.job import JobChain
@@ -44,13 +43,8 @@ class Total(Job):
 
 
 @pytest.fixture
-def master(served: Context, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give the address of a server, with its token in the environment."""
-    monkeypatch.setenv("DISCO_TOKEN_FILE", served.token_file)
-    monkeypatch.setattr(remote_master, "_masters", {})
-    yield served.server
-    for known in remote_master._masters.values():
-        known.client.close()
+def master(served_master: str) -> str:
+    return served_master
 
 
 def test_a_chain_on_a_server_passes_records_and_labels_on(master: str) -> None:

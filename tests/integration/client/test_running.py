@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from disco import Disco, Job, Params, remote_master, result_iterator
-from disco.client.config import Context
+from disco import Disco, Job, Params, result_iterator
 from disco.error import DiscoError, JobError
 
 
@@ -34,13 +33,8 @@ class Squares(Job):
 
 
 @pytest.fixture
-def master(served: Context, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give the address of a server, with its token in the environment."""
-    monkeypatch.setenv("DISCO_TOKEN_FILE", served.token_file)
-    monkeypatch.setattr(remote_master, "_masters", {})
-    yield served.server
-    for known in remote_master._masters.values():
-        known.client.close()
+def master(served_master: str) -> str:
+    return served_master
 
 
 def test_functions_and_params_travel_and_records_come_back(master: str) -> None:

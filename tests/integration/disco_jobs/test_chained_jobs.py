@@ -130,6 +130,17 @@ def test_what_each_finished_stage_has_written_can_be_read(labelled: Job) -> None
     job.purge()
 
 
+def test_files_that_keep_types_are_read_as_results_are(tmp_path: Path) -> None:
+    """As on a cluster, where jobs reach each other's records through an output only."""
+    first = Emit().run(
+        input=["raw://1", "raw://2"], params=RECORDS, output=str(tmp_path / "out"), format="pickle"
+    )
+    second = Same().run(input=first.wait(), split_size=10)
+    assert list(result_iterator(second.wait())) == RECORDS * 2
+    assert second.jobinfo()["pipeline"][0][4] == 2
+    second.purge()
+
+
 def test_a_result_that_is_gone_is_refused_before_anything_starts() -> None:
     job = Emit().run(input=["raw://1"], params=[(1, 2)])
     urls = job.wait()

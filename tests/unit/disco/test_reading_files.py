@@ -128,7 +128,7 @@ def test_a_local_input_is_opened_as_compat_s_file(text: Text) -> None:
 def test_a_raw_url_is_opened_as_text() -> None:
     assert task_input_stream(None, None, "raw://a b", None)[0].read() == "a b"
     assert schemes.open("raw://a b").read() == "a b"
-    assert schemes.import_scheme("https://h/x").__name__ == "disco.schemes.scheme_http"
+    assert schemes.import_scheme("https://h/x").__name__ == "disco.schemes.scheme_https"
     assert schemes.import_scheme("s3://b/x").__name__ == "disco.schemes.scheme_file"
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from disco.cli.connection_options import connection_options, where
+from disco.cli.connection_options import connection_options
 from disco.cli.errors import EXIT_STATUS, EXIT_WRONG_USE, CommandError
-from disco.cli.server import JobName, client_errors, job_argument, open_server
+from disco.cli.server import JobName, client_errors, job_argument, named_server, open_server
 
 if TYPE_CHECKING:
     from disco.remote_master import RemoteMaster
@@ -42,18 +42,10 @@ def refusal(name: str) -> click.Command:
 
 @contextmanager
 def _open_master(namespace: str | None = None) -> Iterator["RemoteMaster"]:
-    from disco.client.connection import resolve
     from disco.remote_master import RemoteMaster
 
-    said = where()
     with client_errors():
-        connection = resolve(
-            context=said.context,
-            server=said.server,
-            namespace=namespace or said.namespace,
-            token_file=said.token_file,
-        )
-        master = RemoteMaster(connection)
+        master = RemoteMaster(named_server(namespace))
         try:
             yield master
         finally:

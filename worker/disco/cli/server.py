@@ -18,6 +18,7 @@ from disco.cli.errors import (
 )
 
 if TYPE_CHECKING:
+    from disco.client.connection import Connection
     from disco.client.errors import ClientError
     from disco.client.sync import Client
 
@@ -35,19 +36,27 @@ def open_server(*, namespace: str | None = None, patience_s: float = 60.0) -> It
     Raises:
         CommandError: There is no such server, or a call of the body was not carried out.
     """
-    from disco.client.connection import resolve
     from disco.client.sync import Client
 
+    with client_errors(), Client(named_server(namespace), patience_s=patience_s) as client:
+        yield client
+
+
+def named_server(namespace: str | None = None) -> "Connection":
+    """Return where the server is that flags, environment and settings name, and who asks.
+
+    Raises:
+        ClientError: There is no such server.
+    """
+    from disco.client.connection import resolve
+
     said = where()
-    with client_errors():
-        connection = resolve(
-            context=said.context,
-            server=said.server,
-            namespace=namespace or said.namespace,
-            token_file=said.token_file,
-        )
-        with Client(connection, patience_s=patience_s) as client:
-            yield client
+    return resolve(
+        context=said.context,
+        server=said.server,
+        namespace=namespace or said.namespace,
+        token_file=said.token_file,
+    )
 
 
 @contextmanager

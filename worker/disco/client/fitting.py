@@ -79,8 +79,8 @@ def _check_results(inputs: Any, about: jobs_pb2.AboutReply) -> None:
             why = "the result of another job, which on a cluster only that job's workers can read"
         raise CannotTravelError(
             f"input {url} is {why}: run that job with output=URL of storage that the workers reach,"
-            " and give this one the URLs that its wait() returns (format='pickle' keeps all types;"
-            " read it with map_reader=chain_reader)"
+            " and format='pickle', which keeps all types, and give this one the URLs that its"
+            " wait() returns"
         )
 
 

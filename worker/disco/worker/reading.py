@@ -13,7 +13,7 @@ from disco.worker.streams import OpenStream, StreamFunction, fold
 from disco.worker.task_io import RecordStream, chain_reader, task_input_stream
 from disco_engine.core.model import FailureKind, Label, TaskInput
 from disco_engine.inputs.lines import line_blocks, line_chunks
-from disco_engine.inputs.urls import DISCO, RAW, URL, scheme_of
+from disco_engine.inputs.urls import DISCO, FRAMES_SUFFIX, RAW, URL, scheme_of, suffix_of
 from disco_engine.program import ProgramError, ShuffleSource, TaskContext
 from disco_engine.records.blocks import Frame, encode, records_of
 from disco_engine.records.readers import pairs_of, sort_frames
@@ -54,7 +54,7 @@ class InputChain:
 
     Args:
         functions: As the user gave them; empty: lines (bytes), or the (key, value) records of a
-            job's result.
+            job's result, or of a file of its output that keeps types (``.disco``).
     """
 
     def __init__(self, functions: Sequence[StreamFunction] = ()) -> None:
@@ -75,6 +75,8 @@ class InputChain:
         scheme = scheme_of(item.urls[0])
         if self._rest in ((), (chain_reader,)) and scheme == DISCO:
             yield scheme_disco.open(item.urls[0])
+        elif self._rest == () and suffix_of(item.urls[0]) == FRAMES_SUFFIX:
+            yield from InputChain((task_input_stream, chain_reader)).chunks(item, params, meter)
         elif self._rest == () and scheme == RAW:
             for lines in line_chunks(item):
                 meter.add(len(lines), sum(map(len, lines)))

@@ -18,6 +18,7 @@ from disco_engine.inputs.opening import head_of, pieces
 from disco_engine.inputs.urls import (
     DIR,
     DISCO,
+    FRAMES_SUFFIX,
     RAW,
     URL,
     failed,
@@ -27,6 +28,7 @@ from disco_engine.inputs.urls import (
     local_path,
     reason_of,
     scheme_of,
+    suffix_of,
 )
 from disco_engine.program import ProgramError, fatal
 
@@ -121,6 +123,8 @@ def _result(url: str) -> TaskInput:
 
 
 def _can_be_cut(url: str) -> bool:
+    if suffix_of(url) == FRAMES_SUFFIX:
+        return False
     head = head_of(url)
     return head.seekable and head.codec is None
 

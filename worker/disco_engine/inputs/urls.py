@@ -16,6 +16,9 @@ RAW, DISCO, DIR, URL = "raw", "disco", "dir", "url"
 """The schemes that are the engine's own: text in the URL, a job's result, an index of URLs, and
 something that only the job's own readers know what to do with."""
 
+FRAMES_SUFFIX = ".disco"
+"""How files of records end that keep their types: jobs with an output make them."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)")
 _LOCAL = ("", "file", "local")
 _HTTP = ("http", "https")

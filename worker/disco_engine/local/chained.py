@@ -8,9 +8,13 @@ from dataclasses import replace
 
 from disco_engine.core.model import Label
 from disco_engine.core.parts import PREFIX, StoredPart, part_of
+from disco_engine.result_errors import ResultTooFineError
 from disco_engine.result_labels import labels_of
 
 Urls = tuple[str, ...]
+
+MOST_INPUTS = 200_000
+"""Of one job: as many URLs as fit into the message that starts it, with room to spare."""
 
 
 def by_label(inputs: Iterable[Urls], token: str) -> list[Urls]:
@@ -28,6 +32,7 @@ def by_label(inputs: Iterable[Urls], token: str) -> list[Urls]:
         ResultUnreachableError: A service does not answer.
         ResultLostError: A service does not have the job any more.
         ResultDeniedError: A service does not accept the token.
+        ResultTooFineError: There would be more URLs than a job can have.
     """
     told: dict[tuple[str, str, int], dict[int, list[Label]]] = {}
 
@@ -48,6 +53,12 @@ def by_label(inputs: Iterable[Urls], token: str) -> list[Urls]:
             found.append(urls)
         else:
             found.extend(urls_of(part))
+        if len(found) > MOST_INPUTS:
+            raise ResultTooFineError(
+                f"the results have more than {MOST_INPUTS:,} parts and labels, and a job that reads"
+                " them a task for each: let a reduce follow the map that made them, or have it"
+                " write to an output URL, and read the files"
+            )
     return found
 
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import IO, Any, NamedTuple, Protocol
 
+from disco_engine.inputs.urls import FRAMES_SUFFIX
 from disco_engine.program import fatal
 from disco_engine.records.blocks import encode_parts, store
 from disco_engine.records.frozen import RecordError, freeze, shown
@@ -184,7 +185,7 @@ FORMATS = {
     "jsonl": Format(".jsonl", _JsonLines),
     "csv": Format(".csv", _Csv),
     "parquet": Format(".parquet", _parquet),
-    "pickle": Format(".disco", _Frames),
+    "pickle": Format(FRAMES_SUFFIX, _Frames),
 }
 """All formats by the name that users give."""
 

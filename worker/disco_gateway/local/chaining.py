@@ -11,7 +11,7 @@ from disco.v1 import coordinator_pb2, job_pb2
 from disco_engine.core.parts import PREFIX, ServedPart, StoredPart, part_of
 from disco_engine.local.chained import Urls, by_label
 from disco_engine.local.session import session_token
-from disco_engine.result_errors import ResultError
+from disco_engine.result_errors import ResultError, ResultUnreachableError
 from disco_gateway.errors import InvalidRequestError, UnavailableError, Violation
 from disco_gateway.local.job import SUCCEEDED, LocalJob
 
@@ -61,7 +61,7 @@ def let_read(message: job_pb2.JobSpec, parts: Sequence[tuple[int, ServedPart]], 
         find: Finds the jobs that made them.
 
     Raises:
-        InvalidRequestError: Some are not there, or not any more.
+        InvalidRequestError: Some are not there, or not any more, or they are too many.
         UnavailableError: Their services do not answer.
     """
     violations = list(_missing(parts, find))
@@ -74,8 +74,10 @@ def let_read(message: job_pb2.JobSpec, parts: Sequence[tuple[int, ServedPart]], 
         inputs[number] = (str(_stored(part, _results(job)[part.number])),)
     try:
         inputs = by_label(inputs, session_token())
-    except ResultError as error:
+    except ResultUnreachableError as error:
         raise UnavailableError(f"the results that the job is to read: {error}") from error
+    except ResultError as error:
+        raise InvalidRequestError([Violation("spec.inputs", str(error))]) from error
     del message.inputs[:]
     message.inputs.extend(job_pb2.Input(urls=urls) for urls in inputs)
 

@@ -91,6 +91,7 @@ class Watch:
         self._world = simulation.world
         self._sealed: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._ever_sealed: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
+        self._asked: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._copies: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._given_up: set[tuple[str, AttemptId]] = set()
         self._inputs: dict[object, dict[tuple[int, int, Label], AttemptId]] = {}
@@ -134,14 +135,16 @@ class Watch:
             return
         if isinstance(event, ServiceLost):
             name = event.service
-            self._given_up.update((name, attempt) for attempt in self._ever_sealed[name])
-            self._given_up.update((name, attempt) for attempt in self._copies[name])
+            had = self._ever_sealed[name] | self._copies[name] | self._asked[name]
+            self._given_up.update((name, attempt) for attempt in had)
         elif isinstance(event, ServiceAttached):
             there = {one.id for one in (*event.sealed, *event.copies)}
             self._given_up.difference_update((event.service, one) for one in there)
         for action in actions:
             match action:
                 case Seal():
+                    self._asked[action.service].add(action.id)
+                    self._given_up.discard((action.service, action.id))
                     self._simulation.seal_is_on_its_way(action.service)
                 case Drop() | Discard():
                     self._given_up.add((action.service, action.id))
@@ -251,8 +254,9 @@ class Watch:
             self._sealed[process.name] = now
             for attempt in sorted(now - before):
                 self._ever_sealed[process.name].add(attempt)
-                self._given_up.discard((process.name, attempt))
-                self._look_at_seal(process, store, attempt)
+                # A seal may be on its way when the service is given up; it is dropped then.
+                if (process.name, attempt) not in self._given_up:
+                    self._look_at_seal(process, store, attempt)
         copies = set(store.ledger.copies())
         for attempt in self._copies[process.name] - copies - now:
             if (process.name, attempt) not in self._given_up:

@@ -135,6 +135,22 @@ async def test_decisions_are_told_in_order_and_those_made_meanwhile_go_together(
     assert [event.id for event in machine.heard(Sealed)] == [attempt(1), attempt(2), attempt(4)]
 
 
+async def test_what_is_discarded_before_its_seal_was_told_is_not_sealed_any_more(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    """A service that had restarted sealed an output when its copy was sealed elsewhere already."""
+    attach = on_attach(seal(1))
+    later = [seal(2), seal(3), discard(2)]
+    machine.script = lambda event: later if isinstance(event, CancelRequested) else attach(event)
+    service.may_decide.clear()
+    await coordinator.start()
+    await service.until(lambda: service.decisions)
+    await coordinator.cancel(coordinator.stub())
+    service.may_decide.set()
+    await machine.hears(Sealed, times=2)
+    assert service.decisions[1:] == [[("seal", attempt(3)), ("discard", attempt(2))]]
+
+
 async def test_a_copy_is_kept_told_apart_from_what_is_sealed_and_sealed_when_it_is_needed(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:

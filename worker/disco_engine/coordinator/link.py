@@ -114,8 +114,16 @@ class ServiceLink:
         """Tell the service soon, in order; repeated until it answers.
 
         A service that is not attached is told nothing: its inventory will tell us, if it returns.
+        What is to be discarded need not be sealed before: if another service is asked to seal its
+        copy, both could be read for a moment.
         """
         if self.state is LinkState.ATTACHED:
+            if isinstance(order, Discard):
+                self._orders = [
+                    other
+                    for other in self._orders
+                    if not (isinstance(other, Seal) and other.id == order.id)
+                ]
             self._orders.append(order)
             self._orders_due.set()
 

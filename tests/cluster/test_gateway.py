@@ -4,14 +4,16 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import subprocess
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from doubled import Doubled
 from google.protobuf import json_format
 from harness.gated import GatedJob
-from harness.gateway import ADDRESS, Gateway, token_of
+from harness.gateway import ADDRESS, HOST, Gateway, token_of
 from harness.jobs import RunningJob, discojob
 from harness.kubectl import Api
 from harness.namespaces import Namespace
@@ -31,6 +33,7 @@ from disco.client.errors import (
 from disco.client.submission import Submission
 from disco.client.submitting import submission_of
 from disco.v1 import coordinator_pb2, jobs_pb2
+from disco_operator.identity import Identities
 
 COUNT = """\
 from disco import Job
@@ -320,7 +323,21 @@ async def test_code_that_somebody_else_put_there_is_not_run(
         assert "is not what was submitted" in condition["message"]
 
 
-async def test_larger_code_waits_on_a_volume_and_is_spread_over_secrets(
+def _own_certificate(api: Api) -> tuple[str, str]:
+    """Make a Secret with a certificate of an authority of ours; return its name and our CA's."""
+    identity = Identities(os.urandom(32)).gateway_identity("ours", datetime.now(UTC), [HOST])
+    files = {"tls.crt": identity.certificate, "tls.key": identity.key, "ca.crt": identity.ca}
+    secret = {
+        "metadata": {"name": "own-certificate"},
+        "type": "kubernetes.io/tls",
+        "data": {name: base64.b64encode(content).decode() for name, content in files.items()},
+    }
+    api.delete("secrets", "disco-system", "own-certificate")
+    api.create("secrets", "disco-system", secret)
+    return "own-certificate", identity.ca.decode()
+
+
+async def test_larger_code_waits_on_a_volume_and_a_certificate_of_ones_own_is_shown(
     gateway: Gateway, namespace: Namespace, api: Api
 ) -> None:
     claim = {
@@ -334,8 +351,13 @@ async def test_larger_code_waits_on_a_volume_and_is_spread_over_secrets(
         with pytest.raises(InvalidError, match=r"900,?000"):
             await client.submit(_doubled(3_000_000))
     volume = {"persistentVolumeClaim": {"claimName": "gateway-code"}}
-    store = {"gateway": {"codeStore": {"url": "file:///code", "volume": volume}}}
-    with gateway.configured(store):
+    secret, authority = _own_certificate(api)
+    values = {
+        "codeStore": {"url": "file:///code", "volume": volume},
+        "tls": {"secretName": secret},
+    }
+    with gateway.configured({"gateway": values}):
+        assert gateway.ca_file.read_text() == authority
         async with gateway.client(token, namespace.name) as client:
             job = await client.submit(_doubled(3_000_000))
             assert _secret(job)["parts"] >= 4
@@ -343,6 +365,7 @@ async def test_larger_code_waits_on_a_volume_and_is_spread_over_secrets(
             assert ended.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED, ended.message
             assert await _records(client, job.name) == [(42, 3_000_000)]
     api.delete("persistentvolumeclaims", "disco-system", "gateway-code")
+    api.delete("secrets", "disco-system", secret)
 
 
 def _grpcurl(

@@ -140,7 +140,7 @@ async def test_what_is_discarded_before_its_seal_was_told_is_not_sealed_any_more
 ) -> None:
     """A service that had restarted sealed an output when its copy was sealed elsewhere already."""
     attach = on_attach(seal(1))
-    later = [seal(2), seal(3), discard(2)]
+    later: list[Action] = [seal(2), seal(3), discard(2)]
     machine.script = lambda event: later if isinstance(event, CancelRequested) else attach(event)
     service.may_decide.clear()
     await coordinator.start()

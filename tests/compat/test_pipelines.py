@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from . import jobs
+from . import jobs, pipelines
 from .conftest import Backend
 
 
 def told(backend: Backend) -> list[Any]:
-    return backend.results(jobs.Told, input=jobs.RAW)
+    return backend.results(pipelines.Told, input=jobs.RAW)
 
 
 def of_label(backend: Backend, label: int) -> list[Any]:
@@ -36,18 +36,18 @@ def test_inputs_of_a_first_stage_have_the_label_0(backend: Backend) -> None:
 
 
 def test_input_hook_orders_labels_after_init(backend: Backend) -> None:
-    records = backend.results(jobs.Backwards, input=jobs.RAW)
+    records = backend.results(pipelines.Backwards, input=jobs.RAW)
     assert [key for key, _ in records if key != "labels"] == [2, 1, 0]
     assert dict(records)["labels"] == [2, 1, 0]
 
 
 def test_a_plain_text_is_an_input_and_a_single_stage_may_be_group_all(backend: Backend) -> None:
-    together = backend.results(jobs.Alone, input=["raw://x", ["raw://y"]])
+    together = backend.results(pipelines.Alone, input=["raw://x", ["raw://y"]])
     assert sorted(together) == [(0, ["x"]), (0, ["y"])]
 
 
 def groups(backend: Backend) -> list[Any]:
-    return backend.results(jobs.Groups, input=jobs.RAW)
+    return backend.results(pipelines.Groups, input=jobs.RAW)
 
 
 @pytest.mark.parametrize(
@@ -82,5 +82,5 @@ def test_results_are_in_the_order_of_labels(backend: Backend) -> None:
 
 
 def test_sorted_input_of_a_stage_is_grouped_by_key(backend: Backend) -> None:
-    records = backend.results(jobs.SortedPipe, input=["raw://bab", "raw://b"])
+    records = backend.results(pipelines.SortedPipe, input=["raw://bab", "raw://b"])
     assert records == [(b"a", 1), (b"b", 3)]

@@ -76,9 +76,10 @@ class OutputStream:
     """Writes in a format: "json", "" (nothing), or anything else (text)."""
 
     def __init__(self, format: str | bool | None, handle: TextIO | None = None) -> None:
-        writers = {"json": JSONEventWriter, True: TextEventWriter}
         self.isenabled = bool(format)
-        writer = writers.get(format or "", TextEventWriter) if format else EventWriter
+        writer: type[EventWriter] = TextEventWriter if format else EventWriter
+        if format == "json":
+            writer = JSONEventWriter
         self.writer = writer(handle or sys.stderr)
 
     def write(self, **what: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
 import re
@@ -103,6 +104,26 @@ def test_where_a_replica_breaks_off_another_is_read_on_and_no_line_twice(user: U
 
     assert (ended.status, ended.err) == (0, "")
     assert sorted(ended.out.splitlines()) == [f"word{n}\t20000" for n in range(10)]
+
+
+def test_a_replica_that_is_damaged_in_the_middle_costs_an_attempt_and_no_wrong_line(
+    user: User,
+) -> None:
+    """Checksums come at the end: what was read before the damage was found may be wrong."""
+    text = b"".join(b"word%d\n" % (number * 7919 % 10) for number in range(200_000))
+    packed = gzip.compress(text)
+    middle = len(packed) // 2
+    user.write("count.py", COUNT)
+    user.write("bad.gz", packed[:middle] + bytes([packed[middle] ^ 1]) + packed[middle + 1 :])
+    user.write("good.gz", packed)
+    user.write("job.yaml", MANIFEST.format(first="bad.gz", second="good.gz"))
+
+    ended = user.run("job.yaml")
+
+    assert ended.status == 0, ended.err
+    assert sorted(ended.out.splitlines()) == [f"word{n}\t20000" for n in range(10)]
+    assert f"cannot read {user.directory}/bad.gz: broken gzip data" in ended.err
+    assert "so the task begins anew with another replica" in ended.err
 
 
 def test_if_all_replicas_are_missing_each_is_named(user: User) -> None:

@@ -32,6 +32,10 @@ class ProgramError(Exception):
         self.failure = failure
 
 
+class DamagedInputError(ProgramError):
+    """An input is damaged, and what was read of it before that was found may be wrong."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
     """What the program plans for.
@@ -163,3 +167,8 @@ def fatal(message: str, **details: str) -> ProgramError:
 def bad_data(message: str, **details: str) -> ProgramError:
     """Return the error of an input that cannot be read."""
     return ProgramError(Failure(kind=FailureKind.DATA, message=message, **details))
+
+
+def damaged_data(message: str, **details: str) -> ProgramError:
+    """Return the error of an input of which wrong content may have been read before."""
+    return DamagedInputError(Failure(kind=FailureKind.DATA, message=message, **details))

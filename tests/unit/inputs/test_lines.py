@@ -1,6 +1,9 @@
 """Lines of ranges: none lost, none twice, whatever the cuts, the pieces and the replicas."""
 
+import bz2
+import gzip
 import io
+import lzma
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,6 +18,7 @@ from disco_engine.core.model import FailureKind, TaskInput
 from disco_engine.inputs import opening
 from disco_engine.inputs.expand import expand
 from disco_engine.inputs.lines import line_blocks, line_chunks, lines
+from disco_engine.inputs.replicas import by_preference
 from disco_engine.program import ProgramError
 
 Store = Callable[[str, bytes], str]
@@ -84,16 +88,46 @@ def test_a_replica_that_breaks_off_is_continued_in_another_at_the_same_line(
             assert [line for item in items for line in lines(item)] == lines_of(data)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_what_a_damaged_replica_gave_before_its_checksum_is_not_taken_for_right(
+    tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    """It may have given wrong lines; they were kept, and the right ones left out."""
+    data = b"".join(b"line %d\n" % (number * 7919 % 9973) for number in range(20_000))
+    packed = compress(data)
+    good = tmp_path / "good"
+    good.write_bytes(packed)
+    bad = tmp_path / "bad"
+    for at in range(100, len(packed) - 100, len(packed) // 4):
+        bad.write_bytes(packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :])
+        item = TaskInput(urls=(str(bad), str(good)))
+        told = ""
+        found: list[bytes] = []
+        try:
+            found.extend(lines(by_preference(item, 1)))
+        except ProgramError as error:
+            told = error.failure.message
+        assert f"cannot read {bad}: " in told or b"".join(found) == data
+        assert "so the task begins anew with another replica" in told or not told
+        assert b"".join(lines(by_preference(item, 2))) == data
+
+
+def test_every_attempt_begins_with_another_replica(memory: Store) -> None:
+    item = TaskInput(urls=(memory("/a", b""), "/local", memory("/b", b"")))
+    first, second, third, fourth = (by_preference(item, attempt).urls for attempt in range(1, 5))
+    assert first[0] == "/local"
+    assert {first[0], second[0], third[0]} == {*item.urls}
+    assert fourth == first
+
+
 def test_a_broken_local_gzip_is_continued_in_a_plain_remote_replica(
     tmp_path: Path, memory: Store
 ) -> None:
-    import gzip
-
     data = b"".join(b"line %d of the file\n" % number for number in range(200_000))
     packed = gzip.compress(data)
     broken = tmp_path / "text.gz"
     broken.write_bytes(packed[: len(packed) // 2])
-    item = TaskInput(urls=(memory("/text", data), str(broken)))
+    item = by_preference(TaskInput(urls=(memory("/text", data), str(broken))), 1)
     blocks = list(line_blocks(item))
     assert {block.url for block in blocks} == set(item.urls)
     assert blocks[0].url == str(broken), "what is on this machine is read first"

@@ -13,8 +13,9 @@ from disco.worker.streams import OpenStream, StreamFunction, fold
 from disco.worker.task_io import RecordStream, chain_reader, task_input_stream
 from disco_engine.core.model import FailureKind, Label, TaskInput
 from disco_engine.inputs.lines import line_blocks, line_chunks
+from disco_engine.inputs.replicas import begin_anew
 from disco_engine.inputs.urls import DISCO, FRAMES_SUFFIX, RAW, URL, scheme_of, suffix_of
-from disco_engine.program import ProgramError, ShuffleSource, TaskContext
+from disco_engine.program import DamagedInputError, ProgramError, ShuffleSource, TaskContext
 from disco_engine.records.blocks import Frame, encode, records_of
 from disco_engine.records.readers import pairs_of, sort_frames
 
@@ -120,6 +121,8 @@ class InputChain:
             except (DataError, ProgramError) as error:
                 if isinstance(error, ProgramError) and error.failure.kind is not FailureKind.DATA:
                     raise
+                if done and isinstance(error, DamagedInputError) and len(item.urls) > 1:
+                    raise begin_anew(error) from error
                 failures.append(error)
         if len(failures) == 1:
             raise failures[0]

@@ -57,7 +57,11 @@ class Codec(NamedTuple):
 
 
 class BrokenError(Exception):
-    """The compressed bytes are damaged or incomplete; the message says where and how."""
+    """The compressed bytes are incomplete; what came before is right. The message says where."""
+
+
+class DamagedError(BrokenError):
+    """They are damaged, so what came before may be wrong: a checksum follows what it is of."""
 
 
 def codec_of(suffix: str, head: bytes) -> Codec | None:
@@ -80,7 +84,8 @@ def decompressed(codec: Codec, source: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the content of *source*, in pieces of about 64 KiB.
 
     Raises:
-        BrokenError: The input is damaged, ends too early, or something else follows its end.
+        DamagedError: The input is damaged, or something else follows its end.
+        BrokenError: It ends too early.
     """
     position, members = 0, 0
     decoder: Decoder | None = None
@@ -96,7 +101,7 @@ def decompressed(codec: Codec, source: Iterable[bytes]) -> Iterator[bytes]:
             except MemoryError:
                 raise
             except Exception as error:  # each library has its own, and OSError, and EOFError
-                raise BrokenError(
+                raise DamagedError(
                     f"broken {codec.name} data after {position:,} decompressed bytes"
                     f"{' (after the end of a complete member)' if members else ''}: {error}"
                 ) from error

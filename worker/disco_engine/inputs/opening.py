@@ -10,7 +10,13 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from disco_engine.inputs.compression import BrokenError, Codec, codec_of, decompressed
+from disco_engine.inputs.compression import (
+    BrokenError,
+    Codec,
+    DamagedError,
+    codec_of,
+    decompressed,
+)
 from disco_engine.inputs.urls import (
     RAW,
     filesystem,
@@ -21,7 +27,7 @@ from disco_engine.inputs.urls import (
     suffix_of,
     text_of,
 )
-from disco_engine.program import ProgramError, bad_data
+from disco_engine.program import ProgramError, bad_data, damaged_data
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -221,6 +227,8 @@ def reading(url: str) -> Iterator[None]:
         yield
     except (ProgramError, MemoryError):
         raise
+    except DamagedError as error:
+        raise damaged_data(f"cannot read {url}: {error}", input=url) from error
     except BrokenError as error:
         raise bad_data(f"cannot read {url}: {error}", input=url) from error
     except Exception as error:  # HTTP clients and object stores have errors of their own

@@ -9,6 +9,7 @@ from pathlib import Path
 from disco.v1 import coordinator_pb2, partition_pb2, slot_pb2
 from disco_engine.core.model import AttemptId, Failure, Label, TaskInput
 from disco_engine.core.settings import JobSettings
+from disco_engine.inputs.replicas import by_preference
 from disco_engine.program import ProgramError, ShuffleSource
 from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.writers import RecordWriter
@@ -50,7 +51,9 @@ class SlotContext:
         self.node = setup.node
         self.worker_id = setup.worker_id
         self.settings = settings
-        self.inputs: Sequence[TaskInput] = tuple(input_from_wire(item) for item in run.inputs)
+        self.inputs: Sequence[TaskInput] = tuple(
+            by_preference(input_from_wire(item), ref.attempt) for item in run.inputs
+        )
         self.sources: Sequence[ShuffleSource] = [
             SlotSource(
                 self,

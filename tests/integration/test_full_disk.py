@@ -209,3 +209,39 @@ def test_processes_come_back_while_the_disk_is_full_and_the_job_goes_on_when_it_
         assert engine.wait().phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
         (part,) = engine.results()
         assert part.totals.records == 1
+
+
+FILLER = """\
+import tempfile
+from pathlib import Path
+
+from disco import Job
+
+class Filler(Job):
+    \"\"\"Its first attempt writes temporary files for as long as there is room.\"\"\"
+
+    @staticmethod
+    def map(line, params):
+        marker = Path(params.marker)
+        if not marker.exists():
+            marker.touch()
+            with open(f"{tempfile.mkdtemp()}/temporary", "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(65536))
+        yield line, 1
+"""
+
+
+def test_code_that_fills_the_disk_is_told_which_and_cleaned_up_behind(
+    user: User, disk: Disk
+) -> None:
+    user.temporary = disk("24m")
+    user.write("filler.py", FILLER)
+    marker = user.directory.parent / "marker"
+
+    ended = user.run("filler.py", "raw://line", "--param", f"marker={marker}")
+
+    assert ended.status == 0, ended.err
+    assert ended.out == "line\t1\n"
+    assert f"No space left on device; the disk of {user.temporary}/disco-" in ended.err
+    assert "where the task's temporary files are, has 0 of 25,165,824 bytes left" in ended.err

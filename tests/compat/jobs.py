@@ -5,7 +5,7 @@
 from functools import partial
 
 from disco.job import Job, SimpleJob
-from disco.worker import Params
+from disco.worker import Params, Worker
 from disco.worker.classic import worker as classic
 from disco.worker.classic.func import default_partition, nop_map, sum_combiner, sum_reduce
 
@@ -276,11 +276,13 @@ class Packing(classic.Worker):
         return {**super().jobdict(job, **jobargs), "prefix": "renamed"}
 
     def jobenvs(self, job, **jobargs):
-        return {**super().jobenvs(job, **jobargs), "PACKED": "yes"}
+        envs = super().jobenvs(job, **jobargs)
+        return {**envs, "PACKED": "yes", "PYTHONPATH": "lib/more:" + envs["PYTHONPATH"]}
 
     def jobzip(self, job, **jobargs):
         archive = super().jobzip(job, **jobargs)
         archive.writestr("lib/added.txt", "added")
+        archive.writestr("lib/more/added_module.py", "value = 3")
         return archive
 
     def run(self, task, job, **jobargs):
@@ -300,8 +302,36 @@ class Packed(Job):
 
     @staticmethod
     def map(entry, params):
+        import added_module
+
         with open("lib/given.txt") as file:
-            yield os.environ["PACKED"], file.read()
+            yield os.environ["PACKED"], (file.read(), added_module.value)
+
+
+class Planning(Worker):
+    """A worker that says itself which stages there are."""
+
+    def jobdict(self, job, **jobargs):
+        stages = [("first", "split"), ("last", "group_all")]
+        return {**super().jobdict(job, **jobargs), "pipeline": stages}
+
+
+class Planned(Job):
+    """Its functions get the job, which has the worker."""
+
+    def __init__(self, **options):
+        super().__init__(worker=Planning(), **options)
+
+    @staticmethod
+    def first(task, job, **jobargs):
+        for line in job.worker.input(task):
+            job.worker.output(task, 1).file.add(line, math.floor(2.5))
+
+    @staticmethod
+    def last(task, job, **jobargs):
+        out = job.worker.output(task)
+        for record in job.worker.input(task):
+            out.file.append(record)
 
 
 def is_same_hash(hashes):

@@ -36,7 +36,12 @@ def test_a_worker_may_rename_its_jobs(backend: Backend) -> None:
 
 def test_a_worker_may_add_files_and_variables_and_do_more_in_its_tasks(backend: Backend) -> None:
     _, records = backend.observed(packed)
-    assert records == [("yes", "given")]
+    assert records == [("yes", ("given", 3))]
+
+
+def test_a_worker_may_say_itself_which_stages_there_are(backend: Backend) -> None:
+    records = backend.results(jobs.Planned, input=["raw://x", "raw://y"])
+    assert sorted(records) == [("x", 2), ("y", 2)]
 
 
 def test_what_a_job_takes_along_can_be_looked_at() -> None:

@@ -24,10 +24,13 @@ def show_sources(sources: Mapping[str, str]) -> None:
 
 
 def set_environment(variables: Mapping[str, str]) -> None:
-    """Set environment variables; modules are found in the places that PYTHONPATH adds, too."""
+    """Set environment variables; modules are found in the places that PYTHONPATH names, too.
+
+    Those are below the directory that the modules were extracted to, unless they are absolute.
+    """
     os.environ.update(variables)
     places = [place for place in variables.get("PYTHONPATH", "").split(os.pathsep) if place]
-    sys.path[1:1] = [os.path.abspath(place) for place in places]
+    sys.path[1:1] = [os.path.join(sys.path[0], place) for place in places]
 
 
 def use_original_names(files: Mapping[str, str]) -> None:

@@ -151,11 +151,9 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
         Raises:
             DiscoError: The parameters make no sense.
         """
-        stages = (
-            self.jobdict(job, **jobargs)["pipeline"]
-            if overrides(self, "jobdict")
-            else self.pipeline_of(job, jobargs)
-        )
+        stages = self._stages_of(job, jobargs)
+        if not stages:
+            raise DiscoError(f"job {job.name} has neither a map nor a reduce, nor a pipeline")
         for name, grouping in stages:
             if grouping not in tuple(Grouping):
                 raise DiscoError(
@@ -167,11 +165,7 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
         return tuple(planned(name, Grouping(grouping), _WholeTasks()) for name, grouping in stages)
 
     def pipeline_of(self, job: Any, jobargs: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Return (name, grouping) of each stage.
-
-        Raises:
-            DiscoError: There is none.
-        """
+        """Return (name, grouping) of each stage; none if there is nothing that says which."""
         given = self.getitem("pipeline", job, jobargs)
         if given:
             return [(str(name), str(grouping)) for name, grouping in given]
@@ -181,14 +175,17 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
         if self.getitem("reduce", job, jobargs) is not None:
             alone = self.getitem("partitions", job, jobargs, 1) in (None, 1)
             found.append(("reduce", Grouping.GROUP_ALL if alone else Grouping.GROUP_LABEL))
-        if not found:
-            raise DiscoError(f"job {job.name} has neither a map nor a reduce, nor a pipeline")
         return found
 
     def functions(self, job: Any, jobargs: Mapping[str, Any]) -> list[Any]:
         """Return the user's functions: those that may use names they do not import."""
-        stages = self.pipeline_of(job, jobargs)
+        stages = self._stages_of(job, jobargs)
         return [self.getitem(name, job, jobargs) for name, _ in stages]
+
+    def _stages_of(self, job: Any, jobargs: Mapping[str, Any]) -> list[tuple[str, str]]:
+        if not overrides(self, "jobdict"):
+            return self.pipeline_of(job, jobargs)
+        return [(name, grouping) for name, grouping in self.jobdict(job, **jobargs)["pipeline"]]
 
     def run(self, task: Task, job: Any, **jobargs: Any) -> None:
         """Do what the task is for: call what the job has for its stage."""

@@ -132,6 +132,7 @@ async def test_the_document_is_served(gateway: Gateway) -> None:
         "/v1/namespaces/{namespace}/jobs/{name}:logs",
         "/v1/namespaces/{namespace}/jobs/{name}:results",
         "/v1/namespaces/{namespace}/jobs/{name}:retry",
+        "/v1/namespaces/{namespace}/jobs/{name}:values",
         "/v1/namespaces/{namespace}/jobs/{name}:watch",
     }
     uid = told["components"]["schemas"]["disco.v1.Job"]["properties"]["uid"]

@@ -42,6 +42,7 @@ class RunValues:
         self._board = board
         self._logs = logs
         self._kept = threading.Event()  # or it is known that they cannot be
+        self._none = False  # most runs have none, and need no file
 
     def select(self, key: str, prefix: str, *, keys_only: bool) -> list[common_pb2.NamedValue]:
         """Return the value of *key*, or if that is empty, all whose keys begin with *prefix*.
@@ -57,6 +58,8 @@ class RunValues:
                 if not self._board.over:
                     raise self._gone(f"the coordinator does not tell it: {error}") from error
         self._kept.wait()
+        if self._none:
+            return []
         try:
             return list(_selected(self._path, request))
         except FileNotFoundError as error:
@@ -67,7 +70,9 @@ class RunValues:
         try:
             if self.client is not None and self._board.error is None:
                 values = self.client.values(coordinator_pb2.ValuesRequest(), _PATIENCE_S)
-                _save(self._path, values)
+                self._none = not values
+                if values:
+                    _save(self._path, values)
         except (grpc.RpcError, OSError, ValueError) as error:
             log.warning("what tasks put beside records is lost", extra={"reason": str(error)})
         finally:

@@ -52,7 +52,7 @@ _sealed = task._sealed
 def let_rivals_run(one: Task, event: Any, attempt: AttemptId, service: Any) -> Decision:
     after, actions = _sealed(one, event, attempt, service)
     if one.live and after.state is TaskState.DONE:
-        return replace(after, live=one.live), []
+        return after._replace(live=one.live), []
     return after, [action for action in actions if not isinstance(action, DropOutput)]
 
 
@@ -127,14 +127,14 @@ _output_lost = task._output_lost
 
 def make_it_again(one: Task, attempt: AttemptId, reason: str) -> Decision:
     if one.output is not None and one.output.copy is not None:
-        one = replace(one, output=replace(one.output, copy=None))
+        one = one._replace(output=replace(one.output, copy=None))
     return _output_lost(one, attempt, reason)
 
 
 def read_it_at_once(one: Task, attempt: AttemptId, reason: str) -> Decision:
     output = one.output
     if one.state is TaskState.DONE and output is not None and output.copy is not None:
-        return replace(one, output=replace(output, service=output.copy, copy=None)), []
+        return one._replace(output=replace(output, service=output.copy, copy=None)), []
     return _output_lost(one, attempt, reason)
 
 

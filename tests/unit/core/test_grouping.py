@@ -41,7 +41,7 @@ def test_groups_follow_from_labels_and_nodes_in_ascending_order(
 
 def test_split_makes_a_task_per_task_and_label() -> None:
     tables = [label_table.pack({5: ONE, 3: TWO}), label_table.EMPTY, label_table.pack({3: ONE})]
-    groups = groups_of_outputs(Grouping.SPLIT, {}, {}, tables)
+    groups = groups_of_outputs(Grouping.SPLIT, {}, {}, enumerate(tables))
     assert groups == [Group(3, None, 0), Group(5, None, 0), Group(3, None, 2)]
     source = split_source(groups[1], 1, PS0, tables[0])
     assert source == Source(service=PS0, stage=1, label=5, task=0, expected=ONE)

@@ -69,7 +69,7 @@ def inputs_by_group(
 
 
 def groups_of_outputs(
-    grouping: Grouping, held: Held, homes: Homes, tables: Iterable[bytes]
+    grouping: Grouping, held: Held, homes: Homes, tables: Iterable[tuple[int, bytes]]
 ) -> list[Group]:
     """Return the groups of a later stage, one per task, in task order.
 
@@ -77,12 +77,12 @@ def groups_of_outputs(
         grouping: Of the stage to plan.
         held: What is sealed of the stage before.
         homes: The node of each service in *held*.
-        tables: For SPLIT: the label table of each task of the stage before, in task order.
+        tables: For SPLIT: (task of the stage before, its label table), in task order.
     """
     if grouping is Grouping.SPLIT:
         return [
             Group(label=label, origin=origin)
-            for origin, table in enumerate(tables)
+            for origin, table in tables
             for label, totals in label_table.unpack(table).items()
             if totals.records
         ]
@@ -152,9 +152,16 @@ class Readers:
 
     def __init__(self, grouping: Grouping, groups: Iterable[Group]) -> None:
         self._grouping = grouping
-        self._tasks = {
-            (group.origin, group.label, group.node): index for index, group in enumerate(groups)
-        }
+        self._tasks: dict[_Key, int] = {}
+        self.add(groups)
+
+    def __contains__(self, group: Group) -> bool:
+        return (group.origin, group.label, group.node) in self._tasks
+
+    def add(self, groups: Iterable[Group]) -> None:
+        """Take note of further tasks of the stage."""
+        for group in groups:
+            self._tasks[group.origin, group.label, group.node] = len(self._tasks)
 
     def of(self, task: int, node: NodeName, labels: Iterable[Label]) -> Iterator[int]:
         """Yield the tasks that read something of an output; takes time for each of its labels.

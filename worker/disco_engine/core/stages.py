@@ -4,7 +4,7 @@ Single tasks change through ``task.step`` only, and only in ``StageRun.apply``, 
 counters and the queue in agreement with them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from zlib import crc32
 
 from disco_engine.core import label_table
@@ -128,6 +128,8 @@ class StageRun:
         # Became ready after they had been lost: the inputs may have been the reason.
         self._lost_before: set[int] = set()
         self._readers: Readers | None = None  # made when it is first asked for
+        # Tasks whose output was counted in since the next stage looked; None: it never has.
+        self._renewed: list[int] | None = None
         self._busy = self._done = self._retries = 0
         self._records_in = self._bytes_in = self._file_records = 0
 
@@ -168,14 +170,17 @@ class StageRun:
     # --- planning -----------------------------------------------------------------------------
 
     def wanted_groups(self) -> list[Group]:
-        """Return the groups that follow from what there is to read now, in task order."""
+        """Return the groups that follow from what there is to read now, in task order.
+
+        When it is asked again, only those of renewed outputs are returned if the stage reads single
+        tasks.
+        """
         if self.work is not Work.RUN:
             return [Group()]
         if self.before is None:
             return groups_of_inputs(self.grouping, self._inputs)
         read = self.before.outputs
-        tables = (task.output.table if task.output else b"" for task in self.before.tasks)
-        groups = groups_of_outputs(self.grouping, read.held, read.homes, tables)
+        groups = groups_of_outputs(self.grouping, read.held, read.homes, self.before.news())
         if self.arrangement is None:
             return groups
         return [group._replace(arrangement=self.arrangement) for group in groups]
@@ -186,6 +191,7 @@ class StageRun:
         if self.before is not None:
             by_node = self.grouping in NODE_GROUPINGS
             self.arrangement = self.before.fingerprint() if by_node else self.before.arrangement
+            self.before._renewed = None  # all that it left is news
         self._add_tasks(self.wanted_groups())
         if self.before is None and self.grouping is not Grouping.SPLIT:
             self._inputs_by_group = inputs_by_group(self.grouping, self._inputs)
@@ -196,8 +202,8 @@ class StageRun:
         That happens if an output that was made again is not what it was: the user's code is not
         deterministic. What already ran stays as it is; what came new must not go unread.
         """
-        known = set(self.groups)
-        new = [group for group in self.wanted_groups() if group not in known]
+        readers = self._index()
+        new = [group for group in self.wanted_groups() if group not in readers]
         self._sorted = self._sorted and not new
         self._add_tasks(new)
         return len(new)
@@ -222,7 +228,8 @@ class StageRun:
     def _add_tasks(self, groups: list[Group]) -> None:
         first = len(self.tasks)
         self.groups += groups
-        self._readers = None
+        if self._readers is not None:
+            self._readers.add(groups)
         self._waiting.update(range(first, first + len(groups)))
         self.tasks += [
             Task(ref=TaskRef(self.number, index), limits=self._limits, started=self.floor)
@@ -333,6 +340,8 @@ class StageRun:
         output = self._output(index)
         self.outputs.add(output.service, node, output.table)
         self.version += 1
+        if self._renewed is not None:
+            self._renewed.append(index)
         self._records_in += output.records_in
         self._bytes_in += output.bytes_in
         self._file_records += output.file_records
@@ -363,6 +372,22 @@ class StageRun:
         """Return how many tasks are done whose output, if they have one, is kept once only."""
         return sum(1 for _, output in self.done_outputs() if output.table and output.copy is None)
 
+    def news(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the tasks that were done since they were last asked for, with their label tables.
+
+        Only whoever looks at the first has asked: most stages need not know.
+        """
+        renewed, self._renewed = self._renewed, []
+        for index in range(len(self.tasks)) if renewed is None else sorted(set(renewed)):
+            output = self.tasks[index].output
+            yield index, output.table if output else label_table.EMPTY
+
+    def _index(self) -> Readers:
+        """Return which of its tasks read what; takes time for each task at the first call only."""
+        if self._readers is None:
+            self._readers = Readers(self.grouping, self.groups)
+        return self._readers
+
     def fingerprint(self) -> int:
         """Return a number that is another if other attempts are sealed, or on other nodes."""
         fingerprint = self.arrangement or 0
@@ -377,13 +402,12 @@ class StageRun:
         missing = sorted(before.missing)
         if not self.planned:
             return missing
-        if self._readers is None:
-            self._readers = Readers(self.grouping, self.groups)
+        readers_of = self._index().of
         needed = []
         for index in missing:
             output = before._output(index)
             node = before.outputs.homes[output.service]  # set when it was counted in
-            readers = self._readers.of(index, node, label_table.labels_in(output.table))
+            readers = readers_of(index, node, label_table.labels_in(output.table))
             if any(self.tasks[reader].state is not TaskState.DONE for reader in readers):
                 needed.append(index)
         return needed

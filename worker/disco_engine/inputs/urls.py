@@ -7,6 +7,7 @@ URL that needs it is seen; local paths never do.
 import difflib
 import os
 import re
+from functools import lru_cache
 from typing import Any
 
 from disco_engine.core.model import Failure, FailureKind
@@ -34,6 +35,7 @@ _EXTRAS = {
 }
 
 
+@lru_cache(maxsize=64)  # a task asks ten times about its one input
 def scheme_of(url: str) -> str:
     """Return the scheme in lower case, or "" for a plain path."""
     match = _SCHEME.match(url)

@@ -318,7 +318,6 @@ def test_no_input_at_all_gives_no_result(engine: Any) -> None:
         ({"map": words, "reduce": lambda a: a}, "reduce(pairs, params) or reduce(pairs, out, pa"),
         ({"map": words, "combiner": lambda a, b: a}, "combiner(key, value, buf, done, params)"),
         ({"map": words, "partition": lambda a: a}, "partition(key, partitions, params)"),
-        ({"map": words, "save_results": True}, "give the job an output URL instead"),
         ({"pipeline": []}, "pipeline must be a list of (grouping, Stage) pairs, at least one"),
         ({"pipeline": "abc"}, "pipeline must be a list of (grouping, Stage) pairs"),
         ({"pipeline": [Stage("s")]}, "Bad Stage: item 0 of the pipeline is Stage('s')"),

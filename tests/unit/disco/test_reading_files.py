@@ -129,7 +129,7 @@ def test_a_raw_url_is_opened_as_text() -> None:
     assert task_input_stream(None, None, "raw://a b", None)[0].read() == "a b"
     assert schemes.open("raw://a b").read() == "a b"
     assert schemes.import_scheme("https://h/x").__name__ == "disco.schemes.scheme_https"
-    assert schemes.import_scheme("s3://b/x").__name__ == "disco.schemes.scheme_file"
+    assert schemes.import_scheme("gs://b/x").__name__ == "disco.schemes.scheme_file"
 
 
 def test_gzip_readers_decompress_what_is_compressed_and_nothing_else() -> None:

@@ -166,9 +166,9 @@ class Worker(BaseWorker):
         return [(one.stage.name, one.stage.grouping) for one in self.planned_stages(job, jobargs)]
 
     def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
-        """Return the user's functions."""
-        pipeline = _checked(self.getitem("pipeline", job, jobargs))
-        return [function for _, stage in pipeline for function in stage.functions()]
+        """Return the user's functions: of whatever are stages, since others are told elsewhere."""
+        items = util.flatten(util.iterify(self.getitem("pipeline", job, jobargs)))
+        return [one for item in items if isinstance(item, Stage) for one in item.functions()]
 
     def visible_names(self) -> dict[str, Any]:
         """Return what the job's functions may use without importing it."""

@@ -62,6 +62,7 @@ async def test_only_what_holds_results_stays_of_a_job_that_has_ended(
     assert (await server.ann.results("written"))[0].output_url == str(out)
     await server.ann.delete("kept")
     await eventually(lambda: server.processes() == {})
+    await server.ann.delete("written")  # with what its tasks put beside their records
     assert (out / "_SUCCESS").exists()
     await eventually(lambda: not list(server.directory.iterdir()))
 

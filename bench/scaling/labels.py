@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from disco.v1 import common_pb2, partition_pb2
-from disco_engine.core.model import AttemptId, Totals
+from disco.v1 import common_pb2, coordinator_pb2, partition_pb2
+from disco_engine.core import label_table
+from disco_engine.core.model import AttemptId, NodeName, ServiceId, Totals
+from disco_engine.core.outputs import StageOutputs
 from disco_engine.core.settings import MIB
 from disco_engine.partition.store import Limits
 from disco_engine.results import read_label
-from disco_engine.wire import attempt_to_wire, totals_to_wire
+from disco_engine.wire import attempt_to_wire, result_from_wire, totals_to_wire
 from scaling.processes import Sampler
 from scaling.service import EPOCH, JOB_UID, TOKEN, Service, running_service
 from scaling.table import Row, at_most
@@ -27,6 +29,8 @@ BATCH = 50
 """Attempts that are pushed before they are sealed."""
 READ = 20
 """Labels that are read."""
+REPORTS = 50
+"""Reports that a coordinator counts."""
 FILES = 10
 """A log, a journal, and what a Python process with gRPC has open besides: a few dozen at most."""
 
@@ -43,6 +47,7 @@ def run(options: argparse.Namespace) -> Iterator[Row]:
     tasks = options.tasks // 10 if options.quick else options.tasks
     labels, size = options.labels, options.bytes
     blocks = tasks * labels
+    yield from counted(labels)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with Sampler() as sampler, running_service(directory) as service:
@@ -79,6 +84,29 @@ def run(options: argparse.Namespace) -> Iterator[Row]:
         yield Row("start of a service that has all this", f"{seconds:.1f} s")
         stored = sum(path.stat().st_size for path in (directory / "data").iterdir())
         yield Row("on disk, per block", f"{stored / blocks:.0f} bytes")
+
+
+def counted(labels: int) -> Iterator[Row]:
+    """Yield what it takes the coordinator to count what tasks wrote for so many labels."""
+    result = coordinator_pb2.AttemptResult(
+        labels=[
+            common_pb2.LabelTotals(
+                label=label, totals=common_pb2.Totals(blocks=1, records=1_000, bytes=100_000)
+            )
+            for label in range(labels)
+        ]
+    )
+    message = coordinator_pb2.AttemptReport(finished=result).SerializeToString()
+    outputs = StageOutputs()
+    began = time.process_time()
+    for _ in range(REPORTS):
+        heard = coordinator_pb2.AttemptReport.FromString(message)
+        table = label_table.pack(result_from_wire(heard.finished).labels)
+        outputs.add(ServiceId("ps-0"), NodeName("here"), table)
+    each_us = 1e6 * (time.process_time() - began) / REPORTS / labels
+    yield Row("coordinator's processor time per task and label", f"{each_us:.1f} µs")
+    yield Row("its memory per task and label", f"{len(table) / labels:.0f} bytes")
+    yield Row("in the report, per label", f"{len(message) / labels:.0f} bytes")
 
 
 def fill(service: Service, tasks: int, labels: int, size: int) -> None:

@@ -6,8 +6,16 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from scaling.core import ONCE, Scene, disturbed
+from scaling.core import ONCE, Job, Scene, disturbed
 
+from disco_engine.core.events import (
+    Assign,
+    CancelAttempt,
+    CancelRequested,
+    CreditGranted,
+    FinishJob,
+    Outcome,
+)
 from disco_engine.core.model import Grouping
 
 SCENE = Scene(workers=6, services=3, labels=40, grant=5, samples=10, damaged=4)
@@ -42,3 +50,18 @@ def test_events_take_as_many_steps_in_a_job_with_eight_times_the_tasks(
     }
     assert not grown, f"lines per event, with 60 tasks and with 480: {grown}"
     assert {"finish", "lose an output", "lose a service, per output"} <= many.keys()
+
+
+def test_a_job_of_many_tasks_is_cancelled_in_its_midst() -> None:
+    job = Job(50_000, Grouping.GROUP_LABEL, scene=SCENE, remember=False)
+    job.work(300)
+    for worker in job.workers:
+        job.grant(worker, 5)
+    held = sorted(attempt for attempts in job.held.values() for attempt in attempts)
+    actions = job.tell("cancel", CancelRequested(reason="enough"))
+    assert sorted(action.id for action in actions if isinstance(action, CancelAttempt)) == held
+    assert not any(isinstance(action, Assign) for action in actions)
+    assert isinstance(actions[-1], FinishJob)
+    assert actions[-1].outcome is Outcome.CANCELLED
+    late = CreditGranted(worker=job.workers[0], tasks=5, now=job.now)
+    assert job.tell("ask", late) == []

@@ -86,6 +86,7 @@ async def test_the_job_pack_has_all_that_the_program_needs(here: Shell) -> None:
     ("arguments", "message"),
     [
         (("wordcount", "a.txt"), "say which stages there are: -m, -r or both"),
+        (("-m", "wordcount"), "no input: give INPUT arguments"),
         (("-m", "missing", "a.txt"), "'missing' does not exist"),
         (("-m", "-d", "@missing", "wordcount", "a.txt"), "missing: No such file or directory"),
         (("-m", "-M", "nowhere", "wordcount", "a.txt"), "master 'nowhere'"),

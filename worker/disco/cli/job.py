@@ -5,8 +5,6 @@ answers at once.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +79,11 @@ def job(worker: Path, inputs: tuple[str, ...], dump_jobpack: bool, **flags: Any)
 
     It runs on this machine, unless a flag or the setting DISCO_MASTER names another.
     """
+    from disco.cli.server import client_errors
     from disco.masters import LOCAL
     from disco.settings import DiscoSettings
 
-    with _wrong_use():
+    with client_errors():
         made = _job_of(worker, inputs or _lines(), flags)
         if dump_jobpack:
             sys.stdout.buffer.write(_jobpack(made))
@@ -99,22 +98,14 @@ def job(worker: Path, inputs: tuple[str, ...], dump_jobpack: bool, **flags: Any)
         return _run_here(made) if master == LOCAL else _submit(made, master, there.namespace)
 
 
-@contextmanager
-def _wrong_use() -> Iterator[None]:
-    from disco.cli.server import client_errors
-
-    try:
-        with client_errors():
-            yield
-    except OSError as error:
-        raise CommandError(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE) from error
-
-
 def _lines() -> tuple[str, ...]:
     """Return the inputs that standard input has, a URL per line."""
-    if sys.stdin.isatty():
-        raise CommandError("no input: give INPUT arguments, or lines", EXIT_WRONG_USE)
-    return tuple(line.strip() for line in sys.stdin if line.strip())
+    lines = () if sys.stdin.isatty() else tuple(line.strip() for line in sys.stdin if line.strip())
+    if not lines:
+        raise CommandError(
+            "no input: give INPUT arguments, or lines on standard input", EXIT_WRONG_USE
+        )
+    return lines
 
 
 def _job_of(worker: Path, inputs: tuple[str, ...], flags: dict[str, Any]) -> "Job":
@@ -130,18 +121,28 @@ def _job_of(worker: Path, inputs: tuple[str, ...], flags: dict[str, Any]) -> "Jo
         pipeline.append((group_all if flags["nr_reduces"] == 1 else group_label, "reduce"))
     if not pipeline:
         raise CommandError("say which stages there are: -m, -r or both", EXIT_WRONG_USE)
-    data: str = flags["data"]
     parameters = Executable(
         program=worker.name,
         pipeline=pipeline,
         input=list(inputs),
         env=dict(flags["env"]),
-        jobdata=Path(data[1:]).read_bytes() if data.startswith("@") else data.encode(),
-        required_files={path.name: path.read_bytes() for path in (*flags["files"], worker)},
+        jobdata=_data(flags["data"]),
+        required_files={path.name: _content(path) for path in (*flags["files"], worker)},
         scheduler={key: reify(value) for key, value in flags["scheduler"]},
         owner=flags["owner"],
     )
     return Job(name=flags["prefix"] or worker.name.partition(".")[0], worker=parameters)
+
+
+def _data(text: str) -> bytes:
+    return _content(Path(text[1:])) if text.startswith("@") else text.encode()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", EXIT_WRONG_USE) from error
 
 
 def _jobpack(job: "Job") -> bytes:

@@ -13,6 +13,7 @@ from disco.v1 import coordinator_pb2, slot_pb2
 from disco_engine.core.model import Failure, FailureKind
 from disco_engine.worker.attempts import Attempt
 from disco_engine.worker.process import SlotProcess
+from disco_engine.worker.slot.channel import UNFIT_STATUS
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +278,8 @@ class Slot:
             self.begin(self.waiting[0])  # it is the program's fault, so somebody has to pay
         output = process.output_of(max(self._started, 1))
         useless = stillborn and self.running is None
-        if self.running is not None or (status and not self._condemned and not self._dismissed):
+        expected = status in (0, UNFIT_STATUS) or self._condemned or self._dismissed
+        if self.running is not None or not expected:
             log.warning(
                 "slot ended",
                 extra={"slot": self._index, "pid": process.pid, "reason": failure.message},
@@ -285,6 +287,9 @@ class Slot:
         self._owner.slot_ended(self, failure, output)
         self.progress = None
         if self._dismissed and status and self._farewell and self._farewell.remove_output:
+            if status == UNFIT_STATUS:
+                self._dismissed = False  # it was told too late; the next process will do it
+                return ""
             raise SlotError(f"the temporary output could not be removed: {output}")
         return f"{failure.message}; {output}" if useless else ""
 

@@ -16,6 +16,9 @@ from disco.v1 import slot_pb2
 
 HEADER = struct.Struct("<I")
 _BUFFER_BYTES = 256 * 1024
+UNFIT_STATUS = 75
+"""With which a slot ends that has reported an attempt and can do nothing more."""
+
 _CUT_OFF = b"""\
 This process has no connection to its worker: the job's code has closed it, or has forked and let
 both processes go on. A process that was forked must end with os._exit.

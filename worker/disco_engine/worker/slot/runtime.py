@@ -18,7 +18,7 @@ from disco_engine.wire import (
     settings_from_wire,
     values_to_wire,
 )
-from disco_engine.worker.slot.channel import leave
+from disco_engine.worker.slot.channel import UNFIT_STATUS, leave
 from disco_engine.worker.slot.context import SlotContext
 from disco_engine.worker.slot.conversation import Conversation
 from disco_engine.worker.slot.failures import (
@@ -66,7 +66,7 @@ class Slot:
         self._conversation.ready(ready)
         while (task := self._conversation.next_task()) is not None:
             if not self._run(task):
-                os._exit(0)  # without waiting for threads that user code has started
+                os._exit(UNFIT_STATUS)  # without waiting for threads that user code has started
         if self._conversation.stop is not None and self._conversation.stop.remove_output:
             from disco_engine import outputs  # needs fsspec, which most slots never load
 

@@ -1,18 +1,20 @@
 """What URLs of results name."""
 
+from functools import partial
+
 import pytest
 
 from disco_engine.core.parts import ServedPart, StoredPart, part_of
 
-STORED = {"address": "127.0.0.1:7", "uid": "words-0a1b", "stage": 2}
+stored = partial(StoredPart, address="127.0.0.1:7", uid="words-0a1b", stage=2)
 
 
 @pytest.mark.parametrize(
     ("url", "part"),
     [
-        ("disco://127.0.0.1:7/words-0a1b/2/30", StoredPart(**STORED, task=30)),
-        ("disco://127.0.0.1:7/words-0a1b/2/0?label=-3", StoredPart(**STORED, task=0, label=-3)),
-        ("disco://127.0.0.1:7/words-0a1b/2?label=5", StoredPart(**STORED, task=None, label=5)),
+        ("disco://127.0.0.1:7/words-0a1b/2/30", stored(task=30)),
+        ("disco://127.0.0.1:7/words-0a1b/2/0?label=-3", stored(task=0, label=-3)),
+        ("disco://127.0.0.1:7/words-0a1b/2?label=5", stored(task=None, label=5)),
         (
             "disco://host:7070/team/words-x7/0a1b-2/4",
             ServedPart(

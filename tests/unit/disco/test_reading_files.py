@@ -267,7 +267,9 @@ def test_result_iterator_tells_what_it_reads(text: Text) -> None:
 def test_results_that_cannot_be_read_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         list(result_iterator([str(tmp_path / "none.txt")]))
-    with pytest.raises(DataError, match="is no part of a result: expected disco://host:port/uid/stage/task"):
+    with pytest.raises(
+        DataError, match="is no part of a result: expected disco://host:port/uid/stage/task"
+    ):
         list(result_iterator(["disco://nowhere"]))
 
 

@@ -138,8 +138,9 @@ class Watch:
             had = self._ever_sealed[name] | self._copies[name] | self._asked[name]
             self._given_up.update((name, attempt) for attempt in had)
         elif isinstance(event, ServiceAttached):
-            there = {one.id for one in (*event.sealed, *event.copies)}
-            self._given_up.difference_update((event.service, one) for one in there)
+            for one in (*event.sealed, *event.copies):
+                if not machine._run.was_dropped(one.id, event.service):
+                    self._given_up.discard((event.service, one.id))
         for action in actions:
             match action:
                 case Seal():

@@ -75,6 +75,7 @@ class JobRun(JobState):
                 case DiscardRun(attempt, service):
                     self.services.ended(service, attempt)
                     if self.services.get(service) is not None:
+                        self._dropped.add((attempt, service))  # it may be there as a copy
                         self.emit(Discard(service=service, id=attempt))
                 case DropOutput(attempt, service):
                     self.drop(attempt, service)

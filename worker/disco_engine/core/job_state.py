@@ -81,7 +81,7 @@ class JobState:
         self._pauses = Pauses()
         # The last stage is complete; these services have not written down their part of it yet.
         self._to_audit: set[ServiceId] = set()
-        # Sealed attempts and copies that a service was told to forget: they never count again.
+        # What a service was told to forget, sealed, copy or neither: it never counts again there.
         self._dropped: set[tuple[AttemptId, ServiceId]] = set()
 
     # --- finding things -----------------------------------------------------------------------

@@ -336,10 +336,10 @@ class Watch:
             )
 
     def _is_quiet(self, coordinator: Process, worker: Process) -> bool:
-        for connection in self._simulation.network.connections:
-            if connection.ends == {Side.CLIENT: worker, Side.SERVER: coordinator}:
-                return all(call.quiet for call in connection.calls.values())
-        return False
+        ends = {Side.CLIENT: worker, Side.SERVER: coordinator}
+        connections = [one for one in self._simulation.network.connections if one.ends == ends]
+        calls = [call for one in connections for call in one.calls.values()]
+        return bool(calls) and all(call.quiet for call in calls)
 
     # --- readers ------------------------------------------------------------------------------
 

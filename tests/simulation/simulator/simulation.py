@@ -108,6 +108,10 @@ class Simulation:
         self.world.add(process)
         process.run(main(process))
         self.world.tell(f"{process} starts on {process.node}")
+        if kind == "coordinator" and self.succeeded:  # which nobody may have heard
+            for worker in self.workers:
+                if worker in self.roles and not self.roles[worker].alive:
+                    self._replace(self.roles[worker], None)
         return process
 
     def kill(

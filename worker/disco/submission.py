@@ -151,7 +151,8 @@ def input_urls(inputs: Any) -> list[tuple[str, ...]]:
         raise DiscoError(f"input must be a list of URLs, got {inputs!r}")
     found: list[tuple[str, ...]] = []
     for number, entry in enumerate(inputs, start=1):
-        urls = (entry,) if isinstance(entry, str | Path) else tuple(entry)
+        single = isinstance(entry, str | Path) or not isinstance(entry, Iterable)
+        urls = (entry,) if single else tuple(entry)
         if not urls or not all(isinstance(url, str | Path) for url in urls):
             raise DiscoError(
                 f"input {entry!r}: each must be a URL or path, or a list of URLs with the same"

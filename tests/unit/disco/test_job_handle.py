@@ -192,6 +192,7 @@ def test_inputs_may_be_an_attribute_of_the_job(engines: list[FakeEngine]) -> Non
         ({"input": "words.txt"}, "input must be a list of URLs, got 'words.txt'"),
         ({"input": 7}, "input must be a list of URLs, got 7"),
         ({"input": [[]]}, "input \\[\\]: each must be a URL or path, or a list of URLs"),
+        ({"input": [None]}, "input None: each must be a URL or path, or a list of URLs"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_starts(

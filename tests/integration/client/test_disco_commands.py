@@ -64,7 +64,11 @@ def test_what_a_stage_has_left_is_told_of_the_last_one(
     server.do(server.backend.finish, "default", "words-2", SUCCEEDED, **info)
     urls = printed(capsys, "stageresults", "words-2").splitlines()
     assert [url.rpartition("/")[2] for url in urls] == ["0", "1"]
-    assert printed(capsys, "deref", "-j", "words-2").splitlines() == urls
+    for name in ("words-2", "default/@?words-2"):
+        assert printed(capsys, "deref", "-j", name).splitlines() == urls
+    for name, state in (("none", "unknown job"), ("other-1", "active"), ("words-1", "dead")):
+        with pytest.raises(CommandError, match=f"{name} has no results: it is {state}"):
+            printed(capsys, "deref", "-j", name)
     with pytest.raises(CommandError, match="a server tells only where the records of a job that"):
         printed(capsys, "stageresults", "words-2", "-S", "reduce")
 

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from disco.cli.connection_options import connection_options
-from disco.cli.errors import EXIT_STATUS, EXIT_WRONG_USE, CommandError
-from disco.cli.server import JobName, client_errors, job_argument, named_server, open_server
+from disco.cli.errors import EXIT_FAILED, EXIT_STATUS, EXIT_WRONG_USE, CommandError
+from disco.cli.server import (
+    JobName,
+    client_errors,
+    job_argument,
+    job_called,
+    named_server,
+    open_server,
+)
 
 if TYPE_CHECKING:
     from disco.remote_master import RemoteMaster
@@ -103,13 +110,21 @@ def deref(urls: tuple[str, ...], resolve: bool, job_mode: bool) -> None:
     """
     given = urls or tuple(line.strip() for line in sys.stdin if line.strip())
     if job_mode:
-        with _open_master() as master:
-            given = tuple(url for name in given for url in master.status(name)[1])
+        given = tuple(url for name in given for url in _result_urls(job_called(name)))
     from disco.inputlists import deref as dereferenced
 
     with client_errors():
         for replicas in dereferenced(given, resolve=resolve):
             click.echo("\t".join(replicas))
+
+
+def _result_urls(job: JobName) -> list[str]:
+    with _open_master(job.namespace) as master:
+        state, urls = master.status(job.name)
+    if state != "ready":
+        status = EXIT_WRONG_USE if state == "unknown job" else EXIT_FAILED
+        raise CommandError(f"{job} has no results: it is {state}", status)
+    return urls
 
 
 @click.command(short_help="Print the version of this program.")

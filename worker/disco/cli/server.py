@@ -165,6 +165,11 @@ def job_argument(**more: Any) -> Callable[[Any], Any]:
     return decorate
 
 
+def job_called(text: str) -> JobName:
+    """Return the job that a text of a command's own means, as `job_argument` would."""
+    return _newest(_JobNameType().convert(text, None, None))
+
+
 def _newest(job: JobName) -> JobName:
     """Return the job that is meant, if it is named by how new it is.
 

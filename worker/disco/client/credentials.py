@@ -23,8 +23,8 @@ def token_in(path: Path) -> str:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise SettingsError(
-            f"token file {path} cannot be read: {error.strerror}; correct its name, or have the"
-            " token written there"
+            f"token file {path} cannot be read: {error.strerror}; correct its name, have the token"
+            " written there, or start disco serve again, if the file went with it"
         ) from error
     try:
         token = content.decode("ascii").strip()

@@ -29,6 +29,7 @@ from disco_engine.core.events import (
     SealRefused,
     ServiceAttached,
     ServiceFull,
+    ServiceLost,
     Tick,
     Work,
     WorkerDraining,
@@ -225,6 +226,34 @@ def test_output_files_are_committed_in_part_order_before_the_job_succeeds() -> N
     again = only([*job.fail(commits[0]), *job.after(1.0)], Assign)
     (end,) = only(job.result(again[0], AttemptResult()), FinishJob)
     assert (end.outcome, end.remove_output) == (Outcome.SUCCEEDED, False)
+
+
+def test_which_files_won_is_written_down_before_they_are_committed() -> None:
+    """Else the next coordinator would have them made again, in a directory that is finished."""
+    job = Job(has_output=True)
+    first = job.planned(plan_of(Grouping.SPLIT))
+    answers: list[Action] = []
+    for assign in first:
+        job.result(assign, AttemptResult(output_file=f"file-{assign.id.task}"))
+        answers += job.tell(Sealed(id=assign.id, service=PS0))
+    assert only(answers, Audit) == [Audit(service=PS0)]
+    assert not only(answers, Assign)
+    (commit,) = only(job.attach(), Assign)
+    assert commit.work is Work.COMMIT
+
+
+def test_a_job_does_not_wait_for_what_a_lost_service_would_write_down() -> None:
+    job = Job(has_output=True, services=(PS0, PS1))
+    job.attach(PS1)
+    first = job.planned(plan_of(Grouping.SPLIT))
+    answers: list[Action] = []
+    for assign in first:
+        (seal,) = only(job.result(assign, AttemptResult(output_file="file")), Seal)
+        answers += job.tell(Sealed(id=seal.id, service=seal.service))
+    assert len(only(answers, Audit)) == 2
+    assert not only(job.attach(PS1), Assign)
+    lost = job.tell(ServiceLost(service=PS0, reason="its node is gone"))
+    assert [assign.work for assign in only(lost, Assign)] == [Work.COMMIT]
 
 
 def test_cancelling_stops_all_attempts_and_removes_output() -> None:

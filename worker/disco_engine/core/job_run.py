@@ -294,20 +294,30 @@ class JobRun(JobState):
                 stage.started_s = self.now
             if stage.work is Work.RUN:
                 self.announce("stage-finished", self._what_is_done(stage), stage=stage)
-            if stage.number + 1 == len(self.stages):
-                self._conclude(stage)
+                if stage.number == len(self.plan_stages) and self._write_down(stage):
+                    return
+            following = self._go_on_after(stage)
+            if following is None:
                 return
-            stage = self.stages[stage.number + 1]
-            if stage.complete:  # it had read what it needed before that was lost and made again
-                stage.open_inputs(renewed=True)
-                return
-            self._go_on_to(stage)
+            stage = following
 
     def _what_is_done(self, stage: StageRun) -> str:
         text = f"{len(stage.tasks)} tasks"
         if self.settings.copies > 1 and (alone := stage.without_copy()):
             text += f"; the output of {alone} of them is kept once only"
         return text
+
+    def _go_on_after(self, stage: StageRun) -> StageRun | None:
+        """Begin or continue the stage after a complete one, and return it; None: nothing to do."""
+        if stage.number + 1 == len(self.stages):
+            self.end(Outcome.SUCCEEDED)
+            return None
+        following = self.stages[stage.number + 1]
+        if following.complete:  # it had read what it needed before that was lost and made again
+            following.open_inputs(renewed=True)
+            return None
+        self._go_on_to(following)
+        return following
 
     def _go_on_to(self, stage: StageRun) -> None:
         """Plan or continue a stage whose inputs are complete (again)."""
@@ -324,14 +334,20 @@ class JobRun(JobState):
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _conclude(self, last: StageRun) -> None:
-        """End the job once those who hold its result have written it down."""
-        self._to_audit = {output.service for _, output in last.done_outputs() if output.table}
-        self._to_audit |= self._keepers_of_values()
+    def _write_down(self, last: StageRun) -> bool:
+        """Have those who hold the result of *last* write it down; return whether there are any.
+
+        If it is in files, they know which of them won. A coordinator that came after the commit
+        and did not find that would have the files made again, where they are no longer expected.
+        """
+        keepers = {output.service for _, output in last.done_outputs() if output.table}
+        if self.has_output:
+            keepers = {output.service for _, output in last.done_outputs()}
+            keepers &= {service.id for service in self.services}
+        self._to_audit = keepers | self._keepers_of_values()
         for service in sorted(self._to_audit):
             self.emit(Audit(service=service))
-        if not self._to_audit:
-            self.end(Outcome.SUCCEEDED)
+        return bool(self._to_audit)
 
     def _keepers_of_values(self) -> set[ServiceId]:
         """Return the services that can be asked now, and hold what is read by name afterwards."""
@@ -342,14 +358,18 @@ class JobRun(JobState):
         return {service.id for service in self.services if service.id in keepers}
 
     def audited(self, service: ServiceId) -> None:
-        """Note that a service has told what it holds, and that it is written down.
+        """Note that a service has told what it holds, and that it is written down; or is gone.
 
         If something of the result was missing, its tasks run again, and the end comes later.
         """
-        if service in self._to_audit:
-            self._to_audit.discard(service)
-            if not self._to_audit and self.stages[-1].complete:
-                self.end(Outcome.SUCCEEDED)
+        if service not in self._to_audit:
+            return
+        self._to_audit.discard(service)
+        last = self.plan_stages[-1]
+        if not self._to_audit and last.complete and self.finish is None:
+            following = self._go_on_after(last)
+            if following is not None:
+                self._advance(following)
 
     def _give_up(self, stage: StageRun, index: int, reason: str, failure: Failure) -> None:
         message = f"{self.name_of(stage, index)} {reason}"

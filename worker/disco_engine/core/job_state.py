@@ -79,7 +79,7 @@ class JobState:
         self._answered: Plan | None = None
         self._plan_adopted = False
         self._pauses = Pauses()
-        # The last stage is complete; these services have not written down their part of it yet.
+        # The plan's last stage is complete; these have not written down their part of it yet.
         self._to_audit: set[ServiceId] = set()
         # What a service was told to forget, sealed, copy or neither: it never counts again there.
         self._dropped: set[tuple[AttemptId, ServiceId]] = set()

@@ -71,6 +71,7 @@ def service_lost(run: JobRun, name: ServiceId, reason: str) -> None:
             stage_of_it = run.stage_of(attempt)
             if stage_of_it is not None:
                 run.lose_at(stage_of_it, attempt, name, why)
+        run.audited(name)
     start_if_settled(run)
 
 

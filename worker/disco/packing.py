@@ -168,8 +168,14 @@ def _add_modules(
 def _required(files: Any, modules: ModuleFiles) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of the files that the job asked for."""
     pairs = files.items() if isinstance(files, Mapping) else ((path, None) for path in files)
+    given: dict[str, str] = {}
     for name, content in pairs:
         path = Path(name)
+        if given.setdefault(path.name, str(name)) != str(name):
+            raise DiscoError(
+                f"required files {given[path.name]} and {name}: both would be lib/{path.name};"
+                " rename one of them"
+            )
         if not modules.may_travel(path.name):
             raise DiscoError(
                 f"required file {name}: it looks like a secret, which never travels with a job;"

@@ -266,6 +266,17 @@ def test_secrets_never_travel(write: Write, name: str) -> None:
         pack_job(Job(), {}, required_files=[str(path)])
 
 
+def test_of_two_required_files_with_one_name_none_is_left_out_silently(tmp_path: Path) -> None:
+    paths = [tmp_path / "one" / "words.txt", tmp_path / "two" / "words.txt"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+    for files in ([str(path) for path in paths], {"one/words.txt": b"1", "two/words.txt": b"2"}):
+        with pytest.raises(DiscoError, match=r"both would be lib/words\.txt; rename one of them"):
+            pack_job(Job(), {}, required_files=files)
+    pack_job(Job(), {}, required_files=[str(paths[0])] * 2)
+
+
 def test_a_required_file_that_is_missing_is_named() -> None:
     with pytest.raises(DiscoError, match=r"required file no-such\.txt: No such file"):
         pack_job(Job(), {}, required_files=["no-such.txt"])

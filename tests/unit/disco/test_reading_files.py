@@ -228,6 +228,8 @@ def test_chain_reader_reads_disco_s_old_text_format() -> None:
 def test_chain_reader_refuses_other_files() -> None:
     with pytest.raises(DataError, match="expected the records of a job, found b'hello'"):
         list(chain_reader(io.BytesIO(b"hello world"), None, "url"))
+    with pytest.raises(DataError, match="expected the records of a job, found 'some text'"):
+        list(chain_reader(io.StringIO("some text"), None, "raw://some text"))
 
 
 def test_chain_reader_passes_records_on() -> None:

@@ -94,6 +94,10 @@ def disco_input_stream(
         yield from stream
         return
     while head := stream.read(1):
+        if isinstance(head, str):
+            found = head + stream.read(19)
+            text = f"expected the records of a job, found {found!r}: give a reader of such texts"
+            raise DataError(text, url)
         if head == FRAMES_MAGIC[:1]:
             yield from read_part(url, "pickle")
             return

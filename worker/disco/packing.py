@@ -168,12 +168,15 @@ def _add_modules(
 def _required(files: Any, modules: ModuleFiles) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of the files that the job asked for."""
     pairs = files.items() if isinstance(files, Mapping) else ((path, None) for path in files)
-    given: dict[str, str] = {}
+    given: dict[str, Path] = {}
     for name, content in pairs:
         path = Path(name)
-        if given.setdefault(path.name, str(name)) != str(name):
+        before = given.setdefault(path.name, path)
+        if before is not path:
+            if before == path:
+                continue
             raise DiscoError(
-                f"required files {given[path.name]} and {name}: both would be lib/{path.name};"
+                f"required files {before} and {path}: both would be lib/{path.name};"
                 " rename one of them"
             )
         if not modules.may_travel(path.name):

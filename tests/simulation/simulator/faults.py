@@ -74,14 +74,14 @@ def kill_at_the_disk(simulation: "Simulation", end: float) -> None:
 def lose_volume(simulation: "Simulation", end: float) -> None:
     """Kill a partition service, with all it had."""
     process = _any(simulation, *simulation.services)
-    if process is not None and not simulation.succeeded:
+    if process is not None and not simulation.written_down:
         simulation.kill(process, "is killed, and its volume is gone")
         simulation.disks[process.name].wipe()
 
 
 def lose_power(simulation: "Simulation", end: float) -> None:
     """Let a machine go dark, with what its page cache had not written."""
-    if simulation.succeeded:
+    if simulation.written_down:
         return
     node = simulation.random.choice(simulation.nodes)
     simulation.world.tell(f"{node} loses its power")

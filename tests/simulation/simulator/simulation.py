@@ -45,6 +45,8 @@ class Simulation:
         job: What is to be done.
         watch: Looks at everything, all the time.
         succeeded: A coordinator has said that the job succeeded.
+        written_down: A partition service may have told that it has its part of the result on disk:
+            who loses that disk now loses it for good.
         calm: No more faults: everything must get well.
     """
 
@@ -74,7 +76,7 @@ class Simulation:
             copies=random.choice((1, 2)) if len(self.services) > 1 else 1,
         )
         self.output = str(directory / "output") if self.job.has_output else ""
-        self.succeeded = self.calm = self.done = False
+        self.succeeded = self.written_down = self.calm = self.done = False
         self.watch = Watch(self)
         self._misbehaviour: Counter[str] = Counter()
         self._faulty = False

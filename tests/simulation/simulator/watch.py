@@ -9,6 +9,7 @@ from disco_engine.core.events import (
     Action,
     Announce,
     Assign,
+    Audit,
     Discard,
     Drop,
     Event,
@@ -153,6 +154,8 @@ class Watch:
                     self._look_for_copies(process, machine, action)
                 case Announce() if action.kind in _TOLD:
                     self._world.tell(f"{process}: {action.kind}: {action.text}")
+                case Audit():
+                    self._simulation.written_down = True
                 case FinishJob():
                     if action.outcome is Outcome.SUCCEEDED and not self._simulation.succeeded:
                         self._simulation.has_succeeded()

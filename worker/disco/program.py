@@ -128,8 +128,8 @@ class ReferencedProgram(JobProgram):
 
     What it reads may stand in the job itself. Where its records go was decided before it was
     loaded, so an output of its own must be repeated outside. Its ``memory``, ``sort_memory``,
-    ``split_size``, ``task_timeout``, ``deadline`` and ``max_attempts`` come too late as well: the
-    settings that it runs with are the submitter's.
+    ``split_size``, ``task_timeout``, ``deadline``, ``max_attempts`` and ``copies`` come too late as
+    well: the settings that it runs with are the submitter's.
     """
 
     def plan(self, request: PlanRequest) -> Plan:

@@ -32,8 +32,10 @@ _SETTINGS = {
     "deadline": "deadline_s",
     "max_attempts": "max_attempts",
     "split_size": "split_size_bytes",
+    "copies": "copies",
 }
-_LEAST = {"max_attempts": 1, "split_size_bytes": 1, "max_consecutive_losses": 1}
+_LEAST = {"max_attempts": 1, "split_size_bytes": 1, "max_consecutive_losses": 1, "copies": 1}
+_MOST = {"copies": 2}
 FORMATS = ("text", "jsonl", "csv", "parquet", "pickle")
 
 
@@ -185,6 +187,8 @@ def _settings(asked: Mapping[str, Any]) -> job_pb2.Settings:
         least = _LEAST.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
             raise DiscoError(f"{name} must be a number from {least} on, got {value!r}")
+        if value > _MOST.get(name, value):
+            raise DiscoError(f"{name} must be at most {_MOST[name]}, got {value!r}")
         given[name] = value
     defaults = asdict(JobSettings())
     chosen = {name: type(default)(given.get(name, default)) for name, default in defaults.items()}

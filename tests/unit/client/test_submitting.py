@@ -87,7 +87,7 @@ def files_in(submission: Submission) -> list[str]:
 def test_the_spec_says_what_the_job_and_the_call_ask_for(place: Path) -> None:
     submission = packed(
         place,
-        {"output": "s3://b/out", "format": "csv", "requirements": ["numpy>=2"]},
+        {"output": "s3://b/out", "format": "csv", "requirements": ["numpy>=2"], "copies": 2},
         settings={"task_timeout_s": 1.5, "deadline_s": 59.5, "exclude_after_failures": 0},
         slots=2,
         partition_services=3,
@@ -102,7 +102,7 @@ def test_the_spec_says_what_the_job_and_the_call_ask_for(place: Path) -> None:
         "taskTimeout": "1500ms",
         "activeDeadlineSeconds": 60,
         "workers": {"replicas": None, "slots": 2, "max": 9},
-        "partitionService": {"replicas": 3},
+        "partitionService": {"copies": 2, "replicas": 3},
         "requirements": ["numpy>=2"],
         "image": "mine:1",
     }

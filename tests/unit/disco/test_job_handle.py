@@ -139,7 +139,9 @@ def test_a_name_has_no_slash_and_no_dot(prefix: str) -> None:
 
 
 def test_the_engine_is_started_as_the_job_asks(engines: list[FakeEngine]) -> None:
-    started(workers=3, slots=2, memory=10**9, task_timeout=60, max_attempts=2, split_size=1000)
+    started(
+        workers=3, slots=2, memory=10**9, task_timeout=60, max_attempts=2, split_size=1000, copies=2
+    )
     (engine,) = engines
     assert (engine.workers, engine.slots, engine.started) == (3, 2, True)
     settings = engine.spec.settings
@@ -147,6 +149,7 @@ def test_the_engine_is_started_as_the_job_asks(engines: list[FakeEngine]) -> Non
     assert settings.task_timeout_s == 60
     assert settings.max_attempts == 2
     assert settings.split_size_bytes == 1000
+    assert settings.copies == 2
     assert settings.worker_lease_s == 15
 
 
@@ -186,6 +189,7 @@ def test_inputs_may_be_an_attribute_of_the_job(engines: list[FakeEngine]) -> Non
         ({"slots": "2"}, "slots must be a whole number from 1 on, got '2'"),
         ({"memory": "1G"}, "memory_limit_bytes must be a number from 0 on, got '1G'"),
         ({"max_attempts": 0}, "max_attempts must be a number from 1 on, got 0"),
+        ({"copies": 3}, "copies must be at most 2, got 3"),
         ({"partitions": 0}, "partitions must be a whole number from 1 on"),
         ({"output": "out", "format": "xml"}, "unknown format 'xml'; there are text, jsonl"),
         ({"pipeline": []}, "pipeline must be a list"),

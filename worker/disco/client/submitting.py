@@ -46,6 +46,7 @@ _SAID_ELSEWHERE = frozenset(
     {
         *("input", "output", "format", "workers", "slots", "name", "owner", "params", "memory"),
         *("sort_memory", "split_size", "task_timeout", "deadline", "max_attempts"),
+        "copies",
         *("required_files", "requirements", "allow_secrets", "remote_paths"),
     }
 )
@@ -102,6 +103,7 @@ def submission_of(
 
     replicas, at_once = asked(workers, "workers"), asked(slots, "slots")
     most = most_workers(worker, job, jobargs, at_once or 1)
+    copies = _unless(1, packed.message.settings.copies)
     spec = {
         "job": _path_of(job, reference),
         **_spec_of(packed.message),
@@ -110,7 +112,7 @@ def submission_of(
             max=None if replicas else most,
             slots=_unless(1, at_once),
         ),
-        "partitionService": _set(replicas=partition_services),
+        "partitionService": _set(copies=copies, replicas=partition_services or copies),
         "requirements": [str(text) for text in worker.getitem("requirements", job, jobargs) or ()],
     }
     return Submission(

@@ -76,6 +76,8 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
         ``task_timeout``    seconds one attempt at a task may take; 0: no limit
         ``deadline``        seconds the job may take; 0: no limit
         ``max_attempts``    attempts of one task that may fail
+        ``copies``          partition services that keep each output: 1, or 2, so that losing one
+                            costs no task
         ``split_size``      bytes of text per task; larger files are split at line boundaries
         ``required_files``  paths of files, or a dict of name to bytes, that travel with the job
         ``required_modules`` names of modules that travel and that functions need not import
@@ -102,6 +104,7 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
             "task_timeout": 0.0,
             "deadline": 0.0,
             "max_attempts": None,
+            "copies": None,
             "split_size": None,
             "required_files": {},
             "required_modules": None,

@@ -31,8 +31,13 @@ class Noted(Job):
 
         Path(params["begun"], f"{entry}.{time.monotonic_ns()}").touch()
         parent = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+        other = Path(params["begun"], "other")
         if params["broken"] and params["broken"].encode() in parent.split(b"\0"):
+            while not other.exists():  # alone it would be given everything, excluded or not
+                time.sleep(0.01)
             raise OSError("this machine has no library for that")
+        if params["broken"]:
+            other.touch()
         time.sleep(0.1)
         yield entry, 1
 

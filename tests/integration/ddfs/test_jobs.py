@@ -109,7 +109,7 @@ def test_a_result_that_a_tag_has_is_read_like_any_blob(ddfs: DDFS) -> None:
 
 
 def counted_from(ddfs: DDFS, tag: str) -> list[tuple[str, int]]:
-    return sorted(result_iterator([f"tag://{tag}"], ddfs=str(ddfs)))
+    return sorted(result_iterator([f"tag://{tag}"], ddfs=ddfs))
 
 
 def test_result_iterator_reads_tags_and_blobs(ddfs: DDFS) -> None:

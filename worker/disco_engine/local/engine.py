@@ -82,8 +82,8 @@ class LocalEngine:
         silence_s: float = SILENCE_S,
         values_file: Path | None = None,
     ) -> None:
-        partition_services = max(partition_services, spec.settings.copies)
         _check_numbers(workers, slots, partition_services)
+        partition_services = max(partition_services, spec.settings.copies)
         self._owner = os.getpid()
         self._spec = spec
         self._hiring = threading.Lock()  # guards the next three

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
 SOURCES = {
@@ -19,6 +20,10 @@ SOURCES = {
 # Else pytest-asyncio asks for the main thread's loop before the first asynchronous test, which
 # makes one that nobody closes; that is an error here as soon as it is collected.
 asyncio.set_event_loop(None)
+
+# No test asserts a time: an example may take as long as a busy machine needs for it.
+settings.register_profile("patient", parent=settings(), deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -237,7 +237,7 @@ MUTATIONS = (
         why="gRPC delivers",
         changes=((ReportBook, "resend", mutants.send_once),),
         needs=_strikes(faults.break_connections, faults.lag),
-        seeds=300,
+        seeds=400,
     ),
     Mutation(
         name="worker remembers credit that the coordinator has forgotten",

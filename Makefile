@@ -41,8 +41,8 @@ run: $(INSTALLED)
 	@echo '      your own text, with the results in files'
 	@echo '  $(BIN)/disco run --help'
 
-# Tests that neither start processes nor share anything: as many at a time as there are cores.
-ALONE := tests/unit tests/chart tests/simulation
+# Tests that share nothing, not even how busy the machine is: as many at a time as there are cores.
+ALONE := tests/unit tests/chart tests/simulation tests/compat
 test: $(INSTALLED)
 ifdef TEST
 	$(BIN)/python -m pytest $(TEST)

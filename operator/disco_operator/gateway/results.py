@@ -6,9 +6,7 @@ the other, the results are lost. What is read is never less than what the job wr
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-
-import grpc
-import grpc.aio
+from contextlib import aclosing
 
 from disco.v1 import job_pb2, partition_pb2, partition_pb2_grpc
 from disco_engine import wire
@@ -16,10 +14,8 @@ from disco_engine.core.model import NOTHING, PLAN_STAGE, AttemptId
 from disco_engine.rpc import Line
 from disco_gateway.backend import Part
 from disco_gateway.errors import NotPossibleError, UnavailableError
+from disco_operator.gateway.asking import replies
 from disco_operator.model import JobKey, Json
-
-PATIENCE_S = 15.0
-"""For a service to send the next part of its inventory."""
 
 Found = tuple[AttemptId, Part]
 
@@ -91,22 +87,13 @@ async def _inventory(service: str, uid: str, line: Line) -> list[Found]:
     )
     found: list[Found] = []
     last_stage = PLAN_STAGE
-    try:
-        while True:
-            async with asyncio.timeout(PATIENCE_S):
-                reply = await call.read()
-            if not isinstance(reply, partition_pb2.AttachReply):
-                return found
+    async with aclosing(replies(f"partition service {service}", line, call)) as answers:
+        async for reply in answers:
             if reply.HasField("state"):
                 plan = job_pb2.Plan.FromString(reply.state.plan)
                 last_stage = PLAN_STAGE + len(plan.stages)
             found.extend(_of_stage(service, last_stage, reply.sealed))
-    except (TimeoutError, grpc.aio.AioRpcError) as error:
-        said = error.details() if isinstance(error, grpc.aio.AioRpcError) else "it is silent"
-        raise UnavailableError(f"partition service {service} does not answer: {said}") from error
-    finally:
-        call.cancel()
-        await line.channel.close()
+    return found
 
 
 def _of_stage(

@@ -4,11 +4,8 @@ A coordinator has put them together already. Of a job that has ended, the partit
 have what each sealed attempt left, and it is put together here by the same rules.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-
-import grpc
-import grpc.aio
+from contextlib import aclosing
 
 from disco.v1 import (
     common_pb2,
@@ -21,7 +18,7 @@ from disco_engine.core.model import AttemptId, SealedAttempt, TaskRef
 from disco_engine.core.values import ValueBook
 from disco_engine.rpc import Line
 from disco_engine.wire import portions_of_values, sealed_from_wire
-from disco_gateway.errors import UnavailableError
+from disco_operator.gateway.asking import replies
 from disco_operator.model import JobKey
 
 NOT_KEPT = (
@@ -29,9 +26,6 @@ NOT_KEPT = (
     " runs, and then for as long as partition services keep the results of a job that has succeeded"
     " and has no output (spec.ttlSecondsAfterFinished)"
 )
-
-_SILENT_S = 15.0
-"""For the next part of an answer."""
 
 
 async def told_by_coordinator(
@@ -47,21 +41,11 @@ async def told_by_coordinator(
     Raises:
         UnavailableError: It does not answer.
     """
-    call = coordinator_pb2_grpc.CoordinatorStub(line.channel).Values(wanted, metadata=line.metadata)
-    try:
-        while True:
-            async with asyncio.timeout(_SILENT_S):
-                reply = await call.read()
-            if not isinstance(reply, coordinator_pb2.ValuesReply):
-                return
+    stub = coordinator_pb2_grpc.CoordinatorStub(line.channel)
+    call = stub.Values(wanted, metadata=line.metadata)
+    async with aclosing(replies(f"the coordinator of {key}", line, call)) as answers:
+        async for reply in answers:
             yield reply.values
-    except (TimeoutError, grpc.aio.AioRpcError) as error:
-        raise UnavailableError(
-            f"the coordinator of {key} does not answer: {_said(error)}", retry_after_s=2.0
-        ) from error
-    finally:
-        call.cancel()
-        await line.channel.close()
 
 
 async def kept_by_services(
@@ -105,23 +89,9 @@ async def _inventory(service: str, uid: str, line: Line) -> list[SealedAttempt]:
         metadata=line.metadata,
     )
     found: list[SealedAttempt] = []
-    try:
-        while True:
-            async with asyncio.timeout(_SILENT_S):
-                reply = await call.read()
-            if not isinstance(reply, partition_pb2.AttachReply):
-                return found
+    async with aclosing(replies(f"partition service {service}", line, call)) as answers:
+        async for reply in answers:
             for message in reply.sealed:
                 message.ClearField("labels")
                 found.append(sealed_from_wire(message))
-    except (TimeoutError, grpc.aio.AioRpcError) as error:
-        raise UnavailableError(
-            f"partition service {service} does not answer: {_said(error)}", retry_after_s=2.0
-        ) from error
-    finally:
-        call.cancel()
-        await line.channel.close()
-
-
-def _said(error: Exception) -> str:
-    return error.details() or "" if isinstance(error, grpc.aio.AioRpcError) else "it is silent"
+    return found

@@ -25,6 +25,8 @@ def by_preference(item: TaskInput, attempt: int) -> TaskInput:
         item: What the task reads.
         attempt: Which at the task, from 1.
     """
+    if len(item.urls) == 1:
+        return item
     here = [url for url in item.urls if local_path(url) is not None]
     elsewhere = [url for url in item.urls if local_path(url) is None]
     random.Random(f"{item.urls} {item.offset}").shuffle(elsewhere)

@@ -58,6 +58,8 @@ class MapTasks:
 
     def __init__(self, functions: MapFunctions) -> None:
         self._given = functions
+        given = functions.map
+        self._map = _checked(given) if callable(given) else given
 
     @property
     def splittable(self) -> bool:
@@ -80,10 +82,9 @@ class MapTasks:
 
     def _pairs(self, entries: Iterable[Any], context: TaskContext, params: Any) -> Pairs:
         """Return what the map makes of the entries."""
-        function = self._given.map
-        if not callable(function):
-            return function.pairs(entries, context)
-        return chain.from_iterable(builtins.map(_checked(function), entries, repeat(params)))
+        if not callable(self._map):
+            return self._map.pairs(entries, context)
+        return chain.from_iterable(builtins.map(self._map, entries, repeat(params)))
 
     def _write(self, pairs: Pairs, writer: RecordWriter, memory_bytes: int, params: Any) -> None:
         given = self._given

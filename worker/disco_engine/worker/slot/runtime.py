@@ -48,7 +48,8 @@ class Slot:
         self._conversation = conversation
         self._printer = printer
         self._started = 0
-        self._pid = os.getpid()
+        self._forked = False
+        os.register_at_fork(after_in_child=self._note_fork)
 
     def serve(self) -> None:
         """Load the program and run what comes until told to stop, or until memory ran out."""
@@ -72,6 +73,9 @@ class Slot:
 
             outputs.remove_temporary(setup.job.output.url, setup.job.uid)
             os._exit(0)  # the status says that this was done, whatever user code still holds open
+
+    def _note_fork(self) -> None:
+        self._forked = True
 
     def _load(self, setup: slot_pb2.Setup) -> Program | Failure:
         code = setup.job.code
@@ -166,8 +170,8 @@ class Slot:
         match task.WhichOneof("work"):
             case "run":
                 program.run(context)
-                if os.getpid() != self._pid:
-                    leave()  # it has forked, and both have come back
+                if self._forked:
+                    leave()  # both processes have come back, and this is the new one
                 output.finish(result)
                 result.values.extend(values_to_wire(context.values.left()))
             case "plan":

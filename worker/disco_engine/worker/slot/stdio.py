@@ -10,6 +10,7 @@ import faulthandler
 import io
 import logging
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -27,6 +28,9 @@ class Printer:
     def __init__(self) -> None:
         self._mark = b""
         self._pipe = os.dup(1)
+        self._poll = select.poll()  # one system call, after every task
+        for descriptor in (1, 2):
+            self._poll.register(descriptor, 0)
         self._streams = self._open()
 
     def install(self) -> None:
@@ -45,10 +49,8 @@ class Printer:
 
     def end(self) -> None:
         """Bring everything that was printed into the pipe, and undo what user code did to it."""
-        for descriptor in (1, 2):
-            try:
-                os.fstat(descriptor)
-            except OSError:  # closed by user code
+        for descriptor, state in self._poll.poll(0):
+            if state & select.POLLNVAL:  # closed by user code
                 os.dup2(self._pipe, descriptor)
         if (sys.stdout, sys.stderr) != self._streams:  # user code has replaced them
             for stream in (sys.stdout, sys.stderr):

@@ -176,6 +176,10 @@ class Administration:
         """
         return [[url] for url in self._master.stage_urls(_name_of(jobname), stagename)]
 
+    def mapresults(self, jobname: Any) -> list[list[str]]:
+        """Return what the stage "map" has written: the old name of one ``stageresults``."""
+        return self.stageresults(jobname, "map")
+
 
 def _name_of(job: Any) -> str:
     return job if isinstance(job, str) else str(job.name)

@@ -181,6 +181,10 @@ class Job:
         """Return what a finished stage of the job has written; see ``Disco.stageresults``."""
         return self.disco.stageresults(self.name, stagename)
 
+    def mapresults(self) -> list[list[str]]:
+        """Return what the stage "map" has written; see ``Disco.mapresults``."""
+        return self.disco.mapresults(self.name)
+
     def jobpack(self) -> PackedJobPack:
         """Return the pack of the job; see ``Disco.jobpack``."""
         return self.disco.jobpack(self.name)

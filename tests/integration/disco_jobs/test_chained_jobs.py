@@ -121,6 +121,7 @@ def test_what_each_finished_stage_has_written_can_be_read(labelled: Job) -> None
     job = Labelled().run(input=["raw://a"], reduce=lambda pairs, params: list(pairs)[:1])
     job.wait()
     mapped = job.stageresults("map")
+    assert job.mapresults() == mapped
     assert [url.rpartition("?")[2] for (url,) in mapped] == ["label=0", "label=1", "label=2"]
     assert sorted(result_iterator(mapped)) == [(number, "a") for number in range(12)]
     again = Same().run(input=mapped)

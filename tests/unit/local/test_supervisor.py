@@ -34,6 +34,11 @@ print(child.pid, flush=True)
     + SERVES
 )
 FREEZES = "import os, signal, sys; sys.stdin.read(1); os.kill(os.getpid(), signal.SIGSTOP)"
+FREEZES_AT_ONCE = """
+import os, pathlib, signal, sys
+pathlib.Path(sys.argv[1]).write_text("{}")
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
 STARTS_SLOWLY = "import sys, time; time.sleep(4); sys.exit(9)"
 BROKEN = "import sys; print('no such file: settings'); sys.exit(7)"
 
@@ -100,6 +105,15 @@ def test_a_child_that_is_frozen_or_hangs_is_started_again(fixture: Fixture) -> N
     ended = fixture.ends.get(timeout=20)
 
     assert ended.status == -signal.SIGKILL
+    assert ended.reason == "the worker one did not react for 2 s"
+
+
+def test_a_child_that_is_frozen_as_soon_as_it_serves_is_started_again(fixture: Fixture) -> None:
+    """Before it has read anything."""
+    fixture.start(FREEZES_AT_ONCE)
+
+    ended = fixture.ends.get(timeout=20)
+
     assert ended.reason == "the worker one did not react for 2 s"
 
 

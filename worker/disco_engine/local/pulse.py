@@ -11,10 +11,11 @@ import os
 import struct
 import termios
 from contextlib import suppress
+from pathlib import Path
 
 BEAT_S = 1.0
 START_PATIENCE_S = 300.0
-"""Until the first byte is taken: an interpreter that starts, a partition service that recovers."""
+"""Until it serves or has taken a byte: an interpreter starts, a partition service recovers."""
 
 
 class Pulse:
@@ -22,22 +23,26 @@ class Pulse:
 
     Args:
         pipe: The writing end of its standard input, which belongs to the caller.
+        ready_file: The file that it writes once it serves, and so reads. A process that is frozen
+            soon after has perhaps not been sent anything before.
         patience_s: How long a process that has begun to read may take no byte.
     """
 
-    def __init__(self, pipe: int, patience_s: float) -> None:
+    def __init__(self, pipe: int, ready_file: Path, patience_s: float) -> None:
         self._pipe = pipe
+        self._ready_file = ready_file
         self._patience_s = patience_s
         self._sent = False
-        self._begun = False  # it has read something
+        self._begun = False  # it reads
         self._silent_beats = 0
 
     def beat(self) -> bool:
         """Send a byte, if the last one was taken; return whether the process must be given up."""
-        if _unread(self._pipe):
+        unread = _unread(self._pipe)
+        self._begun = self._begun or (self._sent and not unread) or self._ready_file.exists()
+        if unread:
             self._silent_beats += 1
         else:
-            self._begun = self._begun or self._sent
             self._silent_beats = 0
             with suppress(BrokenPipeError):  # it is about to end
                 os.write(self._pipe, b"\0")

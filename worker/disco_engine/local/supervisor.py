@@ -294,7 +294,7 @@ class _Keeper:
             )
         assert self._process.stdin is not None
         self._silent = False
-        self._pulse = Pulse(self._process.stdin.fileno(), self._silence_s)
+        self._pulse = Pulse(self._process.stdin.fileno(), self.spec.ready_file, self._silence_s)
 
     def _keep(self) -> None:
         failed_starts = 0

@@ -194,6 +194,7 @@ def plan_to_wire(plan: Plan) -> job_pb2.Plan:
                 name=stage.name,
                 grouping=_GROUPINGS[stage.grouping],
                 sorted_input=stage.sorted_input,
+                even_if_empty=stage.even_if_empty,
             )
             for stage in plan.stages
         ],
@@ -216,6 +217,7 @@ def plan_from_wire(message: job_pb2.Plan) -> Plan:
                 name=stage.name,
                 grouping=_GROUPINGS_BACK[stage.grouping],
                 sorted_input=stage.sorted_input,
+                even_if_empty=stage.even_if_empty,
             )
             for stage in message.stages
         ),

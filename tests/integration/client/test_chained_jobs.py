@@ -76,6 +76,10 @@ def test_results_that_a_server_s_jobs_save_are_a_tag(master: str, served_ddfs: s
     ddfs = DDFS(served_ddfs)
     assert sorted(result_iterator(urls, ddfs=ddfs), key=repr) == [(1, Point(1)), (2, Point(2))]
     assert len(list(result_iterator(urls, ddfs=served_ddfs))) == 2
+    empty = Total(master=master).run(input=["raw://"], map=Points.map, save_results=True)
+    (tag,) = empty.wait()
+    assert list(ddfs.blobs(tag)) == []
+    empty.purge()
 
 
 def test_results_of_this_process_and_of_servers_do_not_mix(master: str) -> None:

@@ -67,10 +67,14 @@ def test_results_become_a_tag_that_outlives_the_job(ddfs: DDFS) -> None:
     following.purge()
 
 
-def test_a_job_without_records_saves_nothing(ddfs: DDFS) -> None:
-    job = Words().run(input=[])
-    assert job.wait() == []
-    assert not ddfs.exists(ddfs.job_tag(job.name))
+@pytest.mark.parametrize("inputs", [[], ["raw://"]])
+def test_a_job_without_records_saves_a_tag_of_nothing(inputs: list[str], ddfs: DDFS) -> None:
+    job = Words().run(input=inputs)
+    assert job.wait() == [f"tag://disco:results:{job.name}"]
+    assert list(ddfs.blobs(ddfs.job_tag(job.name))) == []
+    following = Words().run(input=job.wait(), map_reader=chain_reader, save_results=False)
+    assert following.wait() == []
+    following.purge()
     job.purge()
 
 

@@ -1,6 +1,7 @@
 """A whole job, told as stories: planning, running, retries, workers, the end."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -210,6 +211,17 @@ def test_a_job_without_input_succeeds_with_nothing() -> None:
     (end,) = only(job.tell(PlanRecorded()), FinishJob)
     assert end.outcome is Outcome.SUCCEEDED
     assert job.machine.results() == []
+
+
+def test_a_stage_that_runs_even_if_empty_has_its_task_after_stages_without_any() -> None:
+    last = Stage(name="last", grouping=Grouping.GROUP_ALL, even_if_empty=True)
+    plan = plan_of(Grouping.SPLIT, Grouping.SPLIT, inputs=0)
+    job = Job()
+    (task,) = job.planned(replace(plan, stages=(*plan.stages, last)))
+    assert (task.stage_name, task.inputs, task.sources) == ("last", (), ())
+    (end,) = only(job.sealed(job.finish(task)), FinishJob)
+    assert end.outcome is Outcome.SUCCEEDED
+    assert [(part.stage, part.task) for part in job.machine.results()] == [(3, 0)]
 
 
 def test_output_files_are_committed_in_part_order_before_the_job_succeeds() -> None:

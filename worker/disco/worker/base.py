@@ -209,10 +209,16 @@ class _WholeTasks:
 
 
 def planned(
-    name: str, grouping: Grouping, runner: StageRunner, *, sort: bool = False
+    name: str,
+    grouping: Grouping,
+    runner: StageRunner,
+    *,
+    sort: bool = False,
+    even_if_empty: bool = False,
 ) -> PlannedStage:
     """Return a stage of the plan."""
-    return PlannedStage(stage=Stage(name=name, grouping=grouping, sorted_input=sort), runner=runner)
+    stage = Stage(name=name, grouping=grouping, sorted_input=sort, even_if_empty=even_if_empty)
+    return PlannedStage(stage=stage, runner=runner)
 
 
 def check_arguments(

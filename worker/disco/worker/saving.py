@@ -68,7 +68,8 @@ def saving_stages(
         return ()
     return (
         planned(_SAVE_STAGE, Grouping.SPLIT, SaveTasks()),
-        planned(TAG_STAGE, Grouping.GROUP_ALL, TagTasks()),
+        # A job without records has a tag, too: of nothing.
+        planned(TAG_STAGE, Grouping.GROUP_ALL, TagTasks(), even_if_empty=True),
     )
 
 

@@ -13,8 +13,9 @@ GROUP_NODE_LABEL          (node, label)
 GROUP_ALL                 stage
 ========================  =======================================================================
 
-What has no records makes no task, so a stage after nothing has none, GROUP_ALL included. The node
-of an output is that of the partition service that holds it.
+What has no records makes no task, so a stage after nothing has none, GROUP_ALL included, unless the
+plan says otherwise (``Stage.even_if_empty``). The node of an output is that of the partition
+service that holds it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -162,11 +162,13 @@ class Stage:
         name: Unique in the job.
         grouping: How its tasks follow from the stage before.
         sorted_input: It wants its input in key order, so the stage before writes sorted blocks.
+        even_if_empty: With GROUP_ALL: it has its task even if the stage before wrote nothing.
     """
 
     name: str
     grouping: Grouping
     sorted_input: bool = False
+    even_if_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

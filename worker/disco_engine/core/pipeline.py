@@ -20,6 +20,7 @@ def stages_of(plan: Plan, limits: Limits, *, has_output: bool) -> list[StageRun]
             inputs=() if runs else plan.inputs,
         )
         _describe_output(run, plan.stages[index + 1 :], has_output=has_output)
+        run.even_if_empty = stage.even_if_empty
         runs.append(run)
     if has_output:
         runs.append(StageRun(len(runs) + 1, Work.COMMIT, "commit", limits=limits))

@@ -65,6 +65,7 @@ class StageRun:
         layout: How its output will be read.
         sort_output: The next stage wants sorted blocks.
         write_output: Its records go to the job's output; nothing is pushed.
+        even_if_empty: It has its one task even if there is nothing to read.
         planned: Its tasks are known.
         arrangement: Part of every task's group (see Group): which outputs, on which nodes, were
             grouped by node, here or before. None: nothing was.
@@ -85,6 +86,7 @@ class StageRun:
     layout = Layout.BY_TASK
     sort_output = False
     write_output = False
+    even_if_empty = False
 
     def __init__(
         self,
@@ -181,6 +183,8 @@ class StageRun:
             return groups_of_inputs(self.grouping, self._inputs)
         read = self.before.outputs
         groups = groups_of_outputs(self.grouping, read.held, read.homes, self.before.news())
+        if self.even_if_empty:
+            groups = groups or [Group()]
         if self.arrangement is None:
             return groups
         return [group._replace(arrangement=self.arrangement) for group in groups]

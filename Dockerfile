@@ -15,10 +15,13 @@ RUN python3 -m pip --python /opt/venv/bin/python install --no-compile --ignore-i
         --no-deps --require-hashes --requirement requirements-image.lock
 # Out goes what no role uses. The Kubernetes client is two libraries in one distribution, 126 MB of
 # which the operator needs the asyncio one's connections and configuration: no generated classes.
+# botocore describes over 400 services; buckets need one, and four from which credentials come.
 RUN cd /opt/venv/lib/python3*/site-packages \
     && find kubernetes -mindepth 1 -maxdepth 1 -type d ! -name aio -exec rm -r {} + \
     && find kubernetes/aio/client/api kubernetes/aio/client/models -type f ! -name __init__.py -delete \
     && echo '"""Only kubernetes.aio: the rest was left out of this image."""' > kubernetes/__init__.py \
+    && find botocore/data -mindepth 1 -maxdepth 1 -type d \
+        ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} + \
     && find . -type d \( -name tests -o -name test \) -prune -exec rm -r {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) -delete \
     && find . -type f -name '*.so*' -exec strip --strip-unneeded {} + \

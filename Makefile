@@ -98,7 +98,7 @@ lock: $(INSTALLED)
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra http --extra parquet --extra operator --universal \
 		--generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command 'make lock' --output-file requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra http --extra operator --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra http --extra operator --extra s3 --universal \
 		--constraint requirements.lock --generate-hashes --no-emit-index-url --quiet \
 		--custom-compile-command 'make lock' --output-file requirements-image.lock
 

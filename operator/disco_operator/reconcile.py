@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Protocol
 
-from disco.manifest.message import inline_files
 from disco_operator.cache import Cache
 from disco_operator.changes import base_children, changes_to
 from disco_operator.children.spec import SpecTooLargeError
@@ -24,6 +23,7 @@ from disco_operator.cluster import (
     UnavailableError,
     kind_of,
 )
+from disco_operator.code import code_of
 from disco_operator.conditions import Condition, Phase, condition_of, headline, is_true
 from disco_operator.decide import decide
 from disco_operator.endings import retry_wanted
@@ -149,7 +149,9 @@ class Reconciler:
     async def _observe(self, job: DiscoJob) -> Observed:
         news = self._following.take_news(job.uid)
         due = self._base_is_due(job, news)
-        code, problem = await self._code_of(job) if due and job.spec is not None else (None, "")
+        code, problem = None, ""
+        if due and job.spec is not None:
+            code, problem = await code_of(job, self._cluster)
         return Observed(
             children=self._cache.children(job.key),
             news=news,
@@ -166,26 +168,6 @@ class Reconciler:
         # A coordinator may be silent because something that its pod needs was deleted.
         interval_s = ENSURE_AGAIN_S if news.silent_s <= SILENCE else SILENCE
         return made is None or time.monotonic() - made >= interval_s
-
-    async def _code_of(self, job: DiscoJob) -> tuple[Mapping[str, bytes] | None, str]:
-        """Return the code that travels with a job, or why there is none."""
-        assert job.spec is not None
-        if job.spec.code is None or job.spec.code.config_map is None:
-            return inline_files(job.spec), ""
-        name = job.spec.code.config_map.name
-        where = f"ConfigMap {name} in namespace {job.key.namespace}"
-        try:
-            found = await self._cluster.get(Kind.CONFIGMAP, job.key.namespace, name)
-        except ForbiddenError as error:
-            return None, f"{where}, which spec.code.configMap names, cannot be read: {error}"
-        if found is None:
-            return None, f"there is no {where}, which spec.code.configMap names: create it"
-        files = {file: text.encode() for file, text in found.get("data", {}).items()}
-        module = job.spec.job.partition(":")[0].partition(".")[0]
-        if f"{module}.py" not in files:
-            listed = ", ".join(sorted(files)) or "nothing"
-            return None, f"{where} has no {module}.py, which spec.job names; it has {listed}"
-        return files, ""
 
     # --- acting -------------------------------------------------------------------------------
 

@@ -357,6 +357,24 @@ def test_a_file_that_is_no_program_ends_the_job(engine: Any, text: Text) -> None
     assert "cannot be started: Permission denied" in found.message
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x7fELF" + bytes(60), "Exec format error; build it for the workers' system (Linux, "),
+        (b"#!/no/such/interpreter\n", "No such file or directory; if it is there, the interpreter"),
+    ],
+)
+def test_a_program_for_another_system_is_told_with_what_to_do(
+    engine: Any, tmp_path: Path, content: bytes, said: str
+) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(content)
+    program.chmod(0o755)
+    found = failure(engine, job_of(str(program)))
+    assert found.kind is FailureKind.FATAL
+    assert f"cannot be started: {said}" in found.message
+
+
 # --- parameters ---------------------------------------------------------------------------------
 
 

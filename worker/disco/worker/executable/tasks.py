@@ -1,6 +1,8 @@
 """Runs the tasks of a stage whose worker is a program: one process per task."""
 
+import errno
 import os
+import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from disco.worker.executable.dialogue import Answer, Dialogue, Ending
 from disco.worker.executable.inputs import TaskInputs
 from disco.worker.executable.outputs import pairs_of_output
 from disco.worker.jobhome import make_home, required, travelled
+from disco.worker.throttling import MessageLimit
 from disco_engine.core.model import Failure, FailureKind, Grouping
 from disco_engine.program import ProgramError, TaskContext, bad_data, fatal
 
@@ -33,6 +36,7 @@ class Program:
         data: What the job file has for it.
         input_format: Of the files that hold what earlier stages have written.
         patience: With it.
+        limits_messages: It may say MSG as often as Disco allows.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Program:
     data: bytes = b""
     input_format: str = "pickle"
     patience: Patience = field(default_factory=Patience)
+    limits_messages: bool = False
 
 
 class ProgramTasks:
@@ -71,7 +76,8 @@ class ProgramTasks:
         program = self._program
         command, home = self._prepared(context)
         inputs = TaskInputs(context, home, program.input_format)
-        dialogue = Dialogue(self._task(context, home), inputs, _say(context))
+        limit = MessageLimit() if program.limits_messages else None
+        dialogue = Dialogue(self._task(context, home), inputs, _say(context), limit)
         answer = self._end_of(command, home, dialogue)
         name = os.path.basename(program.name)
         if answer.ending is Ending.FATAL:
@@ -133,7 +139,7 @@ class ProgramTasks:
         try:
             child = Child(command, home=home, environment=program.environment)
         except OSError as error:
-            raise fatal(f"the program {command[0]} cannot be started: {error.strerror}") from error
+            raise fatal(f"the program {command[0]} cannot be started: {_why(error)}") from error
         with child:
             try:
                 return Conversation(child, dialogue, program.patience).to_its_end()
@@ -154,6 +160,24 @@ def _installed(program: str) -> str | None:
     if os.path.isabs(program):
         return program
     return None if travelled(os.path.basename(program)) else shutil.which(program)
+
+
+def _why(error: OSError) -> str:
+    """Return why a program that is there cannot be started, and what to do."""
+    why = error.strerror or str(error)
+    match error.errno:
+        case errno.ENOEXEC:
+            return (
+                f"{why}; build it for the workers' system ({platform.system()},"
+                f" {platform.machine()}), or let it begin with #! and an interpreter"
+            )
+        case errno.ENOENT:
+            return (
+                f"{why}; if it is there, the interpreter in its first line or its dynamic loader is"
+                " not: name one that the workers have, or link it statically"
+            )
+        case _:
+            return why
 
 
 def _say(context: TaskContext) -> Callable[[str], None]:

@@ -197,11 +197,14 @@ class Failing(Job):
     """Functions that do what ends a job."""
 
     max_attempts = 1
+    limit_messages = True
 
     @staticmethod
     def map(entry, params):
         if entry == "none":
             return
+        while entry == "talkative":
+            print("I say!")
         raise ValueError("no such entry")
 
 

@@ -98,7 +98,11 @@ def test_a_job_without_input_ends_well_and_has_no_results(backend: Backend) -> N
 
 @pytest.mark.parametrize(
     ("entry", "message"),
-    [("none", "None"), ("other", "ValueError: no such entry")],
+    [
+        ("none", "None"),
+        ("other", "ValueError: no such entry"),
+        ("talkative", "Worker is behaving badly"),
+    ],
 )
 def test_what_a_function_does_wrong_ends_the_job_with_its_words(
     backend: Backend, entry: str, message: str

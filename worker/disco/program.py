@@ -3,7 +3,7 @@
 import importlib
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class JobProgram:
         worker.runners = tuple(planned.runner for planned in own)
         self._params = ParamsCopies(worker.getitem("params", job, jobargs))
         self._home = _home_of(worker, job, jobargs)
-        self._measured = _measured if worker.getitem("profile", job, jobargs) else nullcontext
+        self._watched = _watching(worker, job, jobargs)
         _let_functions_see(worker, job, jobargs)
 
     @property
@@ -116,7 +116,7 @@ class JobProgram:
             grouping=self._stages[context.plan_stage].stage.grouping,
             jobobjs=(self._job, self._jobargs),
         )
-        with activated(task), _directory(self._home), self._measured(context):
+        with activated(task), _directory(self._home), self._watched(context):
             try:
                 self._worker.start(task, self._job, **self._jobargs)
             except DataError as error:
@@ -170,10 +170,26 @@ def _job_errors_are_fatal() -> Iterator[None]:
         raise fatal(str(error)) from error
 
 
-def _measured(context: TaskContext) -> AbstractContextManager[None]:
-    from disco.profiling import measured  # most jobs are not measured
+def _watching(
+    worker: Worker, job: Job, jobargs: Mapping[str, Any]
+) -> Callable[[TaskContext], AbstractContextManager[None]]:
+    """Return what a task of a job runs in that wants to be watched; most do not."""
+    measures = bool(worker.getitem("profile", job, jobargs))
+    limits = worker.prints_messages and bool(worker.getitem("limit_messages", job, jobargs))
+    if not (measures or limits):
+        return lambda context: nullcontext()
+    from disco.profiling import measured
+    from disco.worker.throttling import limited_messages
 
-    return measured(context)
+    @contextmanager
+    def watched(context: TaskContext) -> Iterator[None]:
+        with (
+            limited_messages() if limits else nullcontext(),
+            measured(context) if measures else nullcontext(),
+        ):
+            yield
+
+    return watched
 
 
 def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str | None:

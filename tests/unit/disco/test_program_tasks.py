@@ -272,6 +272,19 @@ def test_each_way_to_fail_is_told_with_the_last_words(
     assert bool(found.traceback) == bool(words)
 
 
+@pytest.mark.parametrize("code", ["ask('MSG', 'so')", "say('MSG', 'so')"])
+def test_a_program_that_says_too_much_ends_the_job_if_that_is_limited(
+    engine: Any, script: Any, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    program = script(f"print('*' * 50, flush=True)\nfor _ in range(50): {code}\nsay('DONE')")
+    engine.run(job_of(program), input=["raw://x"])
+    assert capsys.readouterr().out.count("so\n") == 50
+    found = failure(engine, job_of(program, limit_messages=True))
+    assert found.kind is FailureKind.FATAL
+    assert "Worker is behaving badly: 10 messages" in found.message
+    assert capsys.readouterr().out.count("so\n") == 10
+
+
 def test_an_error_after_an_input_that_nobody_could_read_is_one_of_data(
     engine: Any, script: Any
 ) -> None:

@@ -13,6 +13,7 @@ from disco.worker.executable.frames import (
     NotAFrameError,
     encoded,
 )
+from disco.worker.throttling import MessageLimit
 
 TASK = {"taskid": 3, "stage": "map", "group": [0, ""]}
 HELLO = Frame("WORKER", {"version": "1.1", "pid": 7})
@@ -143,6 +144,16 @@ def test_ping_and_messages_are_answered() -> None:
     assert one.answer(Frame("PING", 1)) == Answer(Frame("OK", "pong"))
     assert one.answer(Frame("MSG", "half way")) == OK
     assert said == ["half way"]
+
+
+def test_messages_are_limited_as_in_disco_if_the_job_says_so() -> None:
+    limited = Dialogue(TASK, Given(("a",)), said.append, MessageLimit(lambda: 0.0))
+    limited.answer(HELLO)
+    answers = [limited.answer(Frame("MSG", "one")) for _ in range(10)]
+    assert [answer.delay_s for answer in answers] == [0.0] * 5 + [0.2] * 4 + [0.0]
+    assert all(answer.reply == OK.reply for answer in answers[:-1])
+    assert answers[-1].ending is Ending.FATAL
+    assert limited.answer(Frame("PING")).delay_s == 0.0
 
 
 def test_inputs_come_with_label_and_replicas_and_with_more_until_all_have_been_told() -> None:

@@ -52,9 +52,11 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
 
     Attributes:
         strict: Parameters that do not exist are refused.
+        prints_messages: What its tasks print are messages, as far as they are limited.
     """
 
     strict: ClassVar[bool] = False
+    prints_messages: ClassVar[bool] = True
 
     def __init__(self, **parameters: Any) -> None:
         super().__init__(self.defaults())
@@ -89,6 +91,8 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
                             ``disco:results:NAME``
         ``save_info``       where ``save_results`` keeps them: "ddfs"
         ``profile``         measure where the functions spend their time, for ``Job.profile_stats``
+        ``limit_messages``  Disco's limits: whose tasks print more than 5 times a second are slowed
+                            down, and 10 times end the job
         ``scheduler``       {"max_cores": N}: at most N tasks at a time, of all workers together
         ==================  ==================================================================
         """
@@ -117,6 +121,7 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
             "save": False,
             "save_info": "ddfs",
             "profile": False,
+            "limit_messages": False,
             "scheduler": {},
         }
 

@@ -124,6 +124,8 @@ class Conversation:
                 answer = self._dialogue.answer(frame)
                 if answer.reply is None:
                     return answer
+                if answer.delay_s:
+                    time.sleep(answer.delay_s)  # the program waits as well, for this reply
                 self._send(encoded(answer.reply))
         except NotAFrameError as error:
             self._last_words = self._reader.rest

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from disco.worker.executable.frames import Frame
+from disco.worker.throttling import MessageLimit, TooManyMessagesError
 
 VERSION = "1.1"
 
@@ -40,11 +41,13 @@ class Answer(NamedTuple):
         reply: To send; None: the task is over.
         ending: How it ended; None: it has not.
         message: Why, if it did not end well.
+        delay_s: Seconds by which the reply is delayed.
     """
 
     reply: Frame | None = None
     ending: Ending | None = None
     message: str = ""
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,7 @@ class Dialogue:
         task: What TASK is answered.
         inputs: Of the task.
         say: Where messages to the user go.
+        limit: Of these messages; None: there is none.
 
     Attributes:
         greeted: The program has said WORKER.
@@ -108,13 +112,20 @@ class Dialogue:
         unreadable: The URLs of the last input that it could read from nowhere; empty: none.
     """
 
-    def __init__(self, task: Mapping[str, Any], inputs: Inputs, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        task: Mapping[str, Any],
+        inputs: Inputs,
+        say: Callable[[str], None],
+        limit: MessageLimit | None = None,
+    ) -> None:
         self.greeted = False
         self.outputs: list[ProgramOutput] = []
         self.unreadable: tuple[str, ...] = ()
         self._task = dict(task)
         self._inputs = inputs
         self._say = say
+        self._limit = limit
         self._owes_more = False  # it was told that there are more inputs than it got
         self._failed: Counter[tuple[int, int]] = Counter()
 
@@ -130,8 +141,7 @@ class Dialogue:
             case Frame("PING", _):
                 return Answer(Frame("OK", "pong"))
             case Frame("MSG", str(text)):
-                self._say(text)
-                return _OK
+                return self._take_message(text)
             case Frame("INPUT", payload):
                 return self._list_inputs(payload)
             case Frame("INPUT_ERR", [int(number), [*replicas]]):
@@ -154,6 +164,15 @@ class Dialogue:
             return _fatal(f"it speaks version {version!r} of the protocol; here is {VERSION!r}")
         self.greeted = True
         return _OK
+
+    def _take_message(self, text: str) -> Answer:
+        self._say(text)
+        if self._limit is None:
+            return _OK
+        try:
+            return _OK._replace(delay_s=self._limit.count())
+        except TooManyMessagesError as error:
+            return _fatal(str(error))
 
     def _list_inputs(self, payload: Any) -> Answer:
         match payload:

@@ -30,6 +30,7 @@ class Executable(BaseWorker):
     """Parameters of a job whose worker is a program: those of every job, and some of its own."""
 
     strict = True
+    prints_messages = False  # its programs say MSG, and what they print is their log
     run = TaskHooks.run
 
     def defaults(self) -> dict[str, Any]:
@@ -130,6 +131,7 @@ class Executable(BaseWorker):
             data=bytes(value("jobdata")),
             input_format=value("input_format"),
             patience=value("patience"),
+            limits_messages=bool(value("limit_messages")),
         )
 
 

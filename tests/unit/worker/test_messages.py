@@ -2,6 +2,9 @@
 
 import asyncio
 import socket
+from typing import Any
+
+import pytest
 
 from disco.v1 import common_pb2, slot_pb2
 from disco_engine.worker.framing import SlotProtocol
@@ -104,3 +107,100 @@ async def test_sending_to_a_slot_that_is_gone_does_nothing() -> None:
     await protocol.drain()
     protocol.pause()
     protocol.resume()
+
+
+class Wire(asyncio.Transport):
+    """Stands for the connection: what is sent while nobody reads, arrives when somebody does."""
+
+    def __init__(self, protocol: SlotProtocol) -> None:
+        super().__init__()
+        self._protocol = protocol
+        self._reading = True
+        self._unread = b""
+        protocol.connection_made(self)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def pause_reading(self) -> None:
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        self._reading = True
+        if self._unread:
+            data, self._unread = self._unread, b""
+            self._protocol.get_buffer(-1)[: len(data)] = data
+            self._protocol.buffer_updated(len(data))
+
+    def says(self, **body: Any) -> None:
+        data = slot_pb2.FromSlot(**body).SerializeToString()
+        self._unread += len(data).to_bytes(4, "little") + data
+        if self._reading:
+            self.resume_reading()
+
+
+def attempt(task: int) -> common_pb2.AttemptRef:
+    return common_pb2.AttemptRef(stage=1, task=task, epoch=1, attempt=1)
+
+
+@pytest.mark.looptime
+async def test_what_quick_attempts_say_is_read_together() -> None:
+    received: list[slot_pb2.FromSlot] = []
+    protocol = SlotProtocol(received.append, lambda _: None)
+    wire = Wire(protocol)
+    wire.says(started=attempt(1))
+    for task in (1, 2, 3):
+        wire.says(report=slot_pb2.SlotReport())
+        wire.says(started=attempt(task + 1))
+    assert len(received) == 1
+
+    await asyncio.sleep(1)
+
+    assert len(received) == 7
+    assert protocol.received == 2
+
+
+@pytest.mark.looptime
+async def test_attempts_that_ask_for_something_do_not_wait_for_the_answer() -> None:
+    received: list[slot_pb2.FromSlot] = []
+    wire = Wire(SlotProtocol(received.append, lambda _: None))
+    wire.says(started=attempt(1))
+    wire.says(open=slot_pb2.OpenSource(index=0))
+    await asyncio.sleep(1)
+    wire.says(report=slot_pb2.SlotReport())
+    wire.says(started=attempt(2))
+    wire.says(open=slot_pb2.OpenSource(index=0))
+    assert len(received) == 5
+
+
+@pytest.mark.looptime
+async def test_a_slot_that_is_held_is_not_read_when_its_rest_is_over() -> None:
+    protocol = SlotProtocol(lambda _: None, lambda _: None)
+    wire = Wire(protocol)
+    wire.says(started=attempt(1))
+    protocol.pause()
+    await asyncio.sleep(1)
+    assert not wire.is_reading()
+
+    protocol.resume()
+    assert wire.is_reading()
+
+
+@pytest.mark.looptime
+async def test_what_a_dead_slot_has_left_is_read_at_once() -> None:
+    received: list[slot_pb2.FromSlot] = []
+    protocol = SlotProtocol(received.append, lambda _: None)
+    wire = Wire(protocol)
+    wire.says(started=attempt(1))
+    wire.says(report=slot_pb2.SlotReport())
+    protocol.pause()
+
+    protocol.read_to_end()
+
+    assert len(received) == 2

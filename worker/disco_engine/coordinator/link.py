@@ -49,6 +49,8 @@ CHECK_INTERVAL_S = 1.0
 RETRY_INTERVAL_S = 0.2
 RECONNECT_S = 5.0
 """How long a service is silent before its name is looked up anew, and again."""
+LINGER_S = 0.01
+"""Between two calls that tell orders, so that those that come meanwhile travel together."""
 MAX_ORDERS_PER_CALL = 2_000
 MAX_VALUE_BYTES_PER_CALL = 8 * 1024 * 1024
 """What tasks left beside their records is told together up to this size."""
@@ -299,8 +301,10 @@ class ServiceLink:
             await self._orders_due.wait()
             try:
                 async with self._talking:
-                    await self._tell(feed, plan_settled)
+                    told = await self._tell(feed, plan_settled)
                 self._unheeded_since = None
+                if told:
+                    await asyncio.sleep(LINGER_S)
             except ServiceSilentError as error:
                 self._warn(error)
                 if self._unheeded_since is None:

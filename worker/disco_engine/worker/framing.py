@@ -11,10 +11,18 @@ _HEADER = struct.Struct("<I")
 _BUFFER_BYTES = 256 * 1024
 _WRITE_HIGH_BYTES = 4 * 1024 * 1024  # read ahead for a slot that reads a source
 _WRITE_LOW_BYTES = 1024 * 1024
+_REST_S = 0.005
+"""Between two looks at a slot whose attempts ask for nothing, so that what they say comes together.
+
+It saves the parent from waking up for every attempt of a slot that runs thousands a second."""
 
 
 class SlotProtocol(asyncio.BufferedProtocol):
-    """Parses what a slot sends and hands each message on; large ones are received in place."""
+    """Parses what a slot sends and hands each message on; large ones are received in place.
+
+    Attributes:
+        received: How often something was received; what came together has the same number.
+    """
 
     def __init__(
         self,
@@ -29,7 +37,11 @@ class SlotProtocol(asyncio.BufferedProtocol):
         self._large: memoryview | None = None
         self._large_end = 0
         self._transport: asyncio.Transport | None = None
+        self._held = False
+        self._asked = False  # the attempt that the slot has started last wants an answer
+        self._resting: asyncio.TimerHandle | None = None
         self._to_end = False
+        self.received = 0
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -56,18 +68,18 @@ class SlotProtocol(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Read nothing from the slot until ``resume``: soon it has to wait when it sends."""
-        if not self.closed and not self._to_end:
-            cast(asyncio.Transport, self._transport).pause_reading()
+        self._held = True
+        self._settle()
 
     def resume(self) -> None:
         """Read again."""
-        if not self.closed:
-            cast(asyncio.Transport, self._transport).resume_reading()
+        self._held = False
+        self._settle()
 
     def read_to_end(self) -> None:
         """Read what the slot has left, whoever would like it to wait: it is gone."""
         self._to_end = True
-        self.resume()
+        self._settle()
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -83,6 +95,8 @@ class SlotProtocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End it: the slot is gone or its messages make no sense."""
+        if self._resting is not None:
+            self._resting.cancel()
         self._drained.set()
         self._on_closed(exc)
 
@@ -102,6 +116,7 @@ class SlotProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Handle every message that is complete."""
+        self.received += 1
         if self._large is not None:
             self._large_end += nbytes
             if self._large_end == len(self._large):
@@ -128,7 +143,32 @@ class SlotProtocol(asyncio.BufferedProtocol):
 
     def _parse(self, data: memoryview) -> None:
         # Any buffer will do, whatever the type stub says.
-        self._on_message(slot_pb2.FromSlot.FromString(data))  # type: ignore[arg-type]
+        message = slot_pb2.FromSlot.FromString(data)  # type: ignore[arg-type]
+        if message.HasField("started"):
+            if not (self._asked or self._resting):
+                self._rest()
+            self._asked = False
+        elif message.HasField("open") or message.HasField("ask"):
+            self._asked = True
+        self._on_message(message)
+
+    def _rest(self) -> None:
+        self._resting = asyncio.get_running_loop().call_later(_REST_S, self._go_on)
+        self._settle()
+
+    def _go_on(self) -> None:
+        self._resting = None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Read, or do not, as everything that has been said about it asks for."""
+        if self.closed:
+            return
+        transport = cast(asyncio.Transport, self._transport)
+        if self._to_end or not (self._held or self._resting):
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
 
     def _begin_large(self, length: int, body: int) -> None:
         self._large = memoryview(bytearray(length))

@@ -30,6 +30,7 @@ class SlotProcess:
         self._process = process
         self._pipe = pipe
         self._capture = OutputCapture()
+        self._read_for = 0
         self._closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -83,8 +84,11 @@ class SlotProcess:
 
     def output_of(self, number: int) -> str:
         """Return what the attempt that was started as *number* printed; it is over."""
-        # It was flushed before the slot said so, and a pipe holds no more than this at a time.
-        self._read(_CHUNKS_AT_ONCE)
+        # It was flushed before the slot said so, and a pipe holds no more than this at a time. What
+        # came together with an earlier attempt's end, was flushed before that came.
+        if self._read_for != self.protocol.received:
+            self._read_for = self.protocol.received
+            self._read(_CHUNKS_AT_ONCE)
         return self._capture.take(number)
 
     def signal(self, number: int) -> None:

@@ -15,6 +15,7 @@ from disco_engine.core.model import (
     NodeName,
     Plan,
     SealedAttempt,
+    SealTerms,
     Stage,
     TaskInput,
     Totals,
@@ -279,6 +280,35 @@ def result_from_wire(message: coordinator_pb2.AttemptResult) -> AttemptResult:
     )
 
 
+def terms_to_wire(terms: SealTerms, *, copy: bool) -> partition_pb2.SealRequest:
+    """Return the message that has an attempt sealed, or kept as a copy."""
+    return partition_pb2.SealRequest(
+        attempt=attempt_to_wire(terms.id),
+        group=group_to_wire(terms.group),
+        expected=totals_to_wire(terms.expected),
+        output_file=terms.output_file,
+        output_records=terms.output_records,
+        records_in=terms.records_in,
+        bytes_in=terms.bytes_in,
+        values=values_to_wire(terms.values),
+        copy=copy,
+    )
+
+
+def terms_from_wire(message: partition_pb2.SealRequest) -> SealTerms:
+    """Return what the coordinator says of an attempt that is to be sealed or kept."""
+    return SealTerms(
+        id=attempt_from_wire(message.attempt),
+        group=group_from_wire(message.group),
+        expected=totals_from_wire(message.expected),
+        output_file=message.output_file,
+        output_records=message.output_records,
+        records_in=message.records_in,
+        bytes_in=message.bytes_in,
+        values=values_from_wire(message.values),
+    )
+
+
 def sealed_to_wire(sealed: SealedAttempt) -> partition_pb2.SealedAttempt:
     """Return the message for a sealed attempt."""
     return partition_pb2.SealedAttempt(
@@ -286,6 +316,9 @@ def sealed_to_wire(sealed: SealedAttempt) -> partition_pb2.SealedAttempt:
         group=group_to_wire(sealed.group),
         labels=labels_to_wire(sealed.labels),
         output_file=sealed.output_file,
+        output_records=sealed.output_records,
+        records_in=sealed.records_in,
+        bytes_in=sealed.bytes_in,
         values=values_to_wire(sealed.values),
     )
 
@@ -297,5 +330,8 @@ def sealed_from_wire(message: partition_pb2.SealedAttempt) -> SealedAttempt:
         group=group_from_wire(message.group),
         labels=labels_from_wire(message.labels),
         output_file=message.output_file,
+        output_records=message.output_records,
+        records_in=message.records_in,
+        bytes_in=message.bytes_in,
         values=values_from_wire(message.values),
     )

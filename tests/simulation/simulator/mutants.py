@@ -12,13 +12,12 @@ from disco_engine.core.job_run import JobRun
 from disco_engine.core.ledger import AttemptState, Ledger, Verdict, WrongJobError
 from disco_engine.core.model import (
     AttemptId,
-    Group,
     Label,
     NodeName,
     SealedAttempt,
+    SealTerms,
     ServiceId,
     Totals,
-    Values,
     WorkerId,
 )
 from disco_engine.core.stages import StageRun
@@ -144,8 +143,8 @@ def discard_the_first(attempt: AttemptId, *services: ServiceId | None) -> list[A
 _discard_at = task._discard_at
 
 
-def seal_copies(self: Store, *what: Any) -> Verdict:
-    self.seal(*what)
+def seal_copies(self: Store, terms: SealTerms) -> Verdict:
+    self.seal(terms)
     return Verdict.KEPT
 
 
@@ -166,15 +165,9 @@ def accept_any_epoch(self: Ledger, job_uid: str, epoch: int | None = None) -> No
 
 
 def seal_what_is_there(
-    self: Ledger,
-    attempt: AttemptId,
-    group: Group,
-    output_file: str,
-    expected: Totals,
-    values: Values = (),
-    *,
-    kept: Mapping[Label, Totals] | None = None,
+    self: Ledger, terms: SealTerms, *, kept: Mapping[Label, Totals] | None = None
 ) -> tuple[Verdict, SealedAttempt | None]:
+    attempt = terms.id
     state = self.state(attempt)
     if state is AttemptState.SEALED:
         return Verdict.SEALED, None
@@ -183,9 +176,7 @@ def seal_what_is_there(
     labels = self._unsealed.pop(attempt, kept or {})
     self._states[attempt] = AttemptState.SEALED
     self._add(attempt.stage, labels)
-    return Verdict.SEALED, SealedAttempt(
-        id=attempt, group=group, labels=labels, output_file=output_file, values=values
-    )
+    return Verdict.SEALED, terms.fulfilled(labels)
 
 
 def show_everything(self: stage.Stage, header: Any, number: int) -> bool:

@@ -141,9 +141,7 @@ class FakeService:
     def decide(self, action: Seal | Discard | Drop) -> Event | None:
         match action:
             case Seal():
-                verdict, sealed = self.ledger.seal(
-                    action.id, action.group, action.output_file, action.expected
-                )
+                verdict, sealed = self.ledger.seal(action)
                 if sealed is not None:
                     self.sealed[action.id] = sealed
                     self.data.setdefault(action.id, {})
@@ -416,18 +414,19 @@ class World:
         elif assign.write_output:
             name = "-".join(str(part) for part in assign.id)
             self.files[name] = read
-            self.finish(worker, assign, AttemptResult(output_file=name, output_records=len(read)))
+            result = AttemptResult(records_in=len(read), output_file=name, output_records=len(read))
+            self.finish(worker, assign, result)
         else:
-            self.push(worker, assign, emitted(assign.id.stage, read))
+            self.push(worker, assign, read)
 
-    def push(self, worker: FakeWorker, assign: Assign, records: Records) -> None:
+    def push(self, worker: FakeWorker, assign: Assign, read: list[str]) -> None:
         assert assign.push_to is not None
-        service = self.services[assign.push_to]
+        service, records = self.services[assign.push_to], emitted(assign.id.stage, read)
         if records and not (service.alive and service.push(assign.id, records)):
             self.fail(worker, assign, FailureKind.INFRASTRUCTURE, "the push was refused")
             return
         labels = {label: totals_of(found) for label, found in records.items()}
-        self.finish(worker, assign, AttemptResult(labels=labels, records_in=1))
+        self.finish(worker, assign, AttemptResult(labels=labels, records_in=len(read)))
 
     def finish(self, worker: FakeWorker, assign: Assign, result: AttemptResult) -> None:
         self.report(
@@ -536,6 +535,10 @@ class World:
     def check_result(self) -> None:
         assert self.finished is not None
         assert self.finished.outcome is Outcome.SUCCEEDED, self.finished
+        for counts in self.machine.stage_counts():  # whichever coordinator had counted it first
+            if counts.done == counts.total:  # else an output was lost after it had been read
+                assert counts.records_in == self.expected.total(), counts
+        assert counts.records_out == self.expected.total(), counts
         for service in self.services.values():
             service.start(forget=len(service.sealed))  # a success outlives whatever is killed now
         found: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from disco_engine.core.ledger import (
     Verdict,
     WrongJobError,
 )
-from disco_engine.core.model import NOTHING, AttemptId, Group, SealedAttempt, Totals
+from disco_engine.core.model import NOTHING, AttemptId, Group, SealedAttempt, SealTerms, Totals
 
 A = AttemptId(1, 0, 5, 1)
 B = AttemptId(1, 1, 5, 1)
@@ -20,6 +20,9 @@ GROUP = Group(origin=0)
 BLOCKS = [(3, 10, 100), (4, 1, 10), (3, 5, 50)]
 WRITTEN = Totals(3, 16, 160)
 LABELS = {3: Totals(2, 15, 150), 4: Totals(1, 1, 10)}
+FULL = SealTerms(
+    id=A, group=GROUP, expected=WRITTEN, output_file="part", records_in=7, values=(("k", b"v"),)
+)
 
 
 @pytest.fixture
@@ -29,21 +32,25 @@ def ledger() -> Ledger:
     return ledger
 
 
+def terms(attempt: AttemptId, expected: Totals) -> SealTerms:
+    return SealTerms(id=attempt, group=GROUP, expected=expected)
+
+
 def push_all(ledger: Ledger, attempt: AttemptId = A) -> None:
     assert ledger.push(attempt, BLOCKS)
     assert ledger.complete(attempt, WRITTEN) is Completion.COMPLETE
 
 
 def seal(ledger: Ledger, attempt: AttemptId = A, expected: Totals = WRITTEN) -> Verdict:
-    return ledger.seal(attempt, GROUP, "", expected)[0]
+    return ledger.seal(terms(attempt, expected))[0]
 
 
 def test_a_complete_attempt_is_sealed_once_and_hands_out_what_must_be_kept(ledger: Ledger) -> None:
     push_all(ledger)
     assert ledger.sealed_totals(1) == {}
-    kept = SealedAttempt(id=A, group=GROUP, labels=LABELS, output_file="part")
-    assert ledger.seal(A, GROUP, "part", WRITTEN) == (Verdict.SEALED, kept)
-    assert ledger.seal(A, GROUP, "part", WRITTEN) == (Verdict.SEALED, None)
+    kept = FULL.fulfilled(LABELS)
+    assert ledger.seal(FULL) == (Verdict.SEALED, kept)
+    assert ledger.seal(FULL) == (Verdict.SEALED, None)
     assert ledger.sealed_totals(1) == LABELS
     assert list(ledger.sealed_attempts()) == [A]
 
@@ -56,17 +63,17 @@ def test_the_first_of_seal_and_discard_decides_and_the_other_is_told(ledger: Led
 
 
 def keep(ledger: Ledger, attempt: AttemptId = A, expected: Totals = WRITTEN) -> Verdict:
-    return ledger.keep(attempt, GROUP, "", expected)[0]
+    return ledger.keep(terms(attempt, expected))[0]
 
 
 def test_a_copy_is_seen_by_nobody_until_it_is_sealed(ledger: Ledger) -> None:
     push_all(ledger)
-    copy = SealedAttempt(id=A, group=GROUP, labels=LABELS, output_file="part")
-    assert ledger.keep(A, GROUP, "part", WRITTEN) == (Verdict.KEPT, copy)
-    assert ledger.keep(A, GROUP, "part", WRITTEN) == (Verdict.KEPT, None)
+    copy = FULL.fulfilled(LABELS)
+    assert ledger.keep(FULL) == (Verdict.KEPT, copy)
+    assert ledger.keep(FULL) == (Verdict.KEPT, None)
     assert (list(ledger.sealed_attempts()), list(ledger.copies())) == ([], [A])
     assert ledger.sealed_totals(1) == {}
-    assert ledger.seal(A, GROUP, "part", WRITTEN, kept=LABELS) == (Verdict.SEALED, copy)
+    assert ledger.seal(FULL, kept=LABELS) == (Verdict.SEALED, copy)
     assert ledger.sealed_totals(1) == LABELS
     assert (list(ledger.sealed_attempts()), list(ledger.copies())) == ([A], [])
 
@@ -84,7 +91,7 @@ def test_a_copy_outlives_its_epoch_and_a_restart_and_can_be_sealed_then(ledger: 
     assert ledger.state(A) is AttemptState.KEPT
     again = Ledger("job-1", 6)
     again.restore_copy(A)
-    assert again.seal(A, GROUP, "", WRITTEN, kept=LABELS)[0] is Verdict.SEALED
+    assert again.seal(terms(A, WRITTEN), kept=LABELS)[0] is Verdict.SEALED
 
 
 def test_a_copy_is_discarded_or_dropped_like_anything_that_is_not_sealed(ledger: Ledger) -> None:
@@ -107,8 +114,8 @@ def test_a_copy_is_kept_and_sealed_only_if_all_of_it_is_here(ledger: Ledger) -> 
     assert keep(ledger) is Verdict.KEPT
     assert not ledger.push(A, BLOCKS)
     assert ledger.complete(A, WRITTEN) is Completion.REFUSED
-    assert ledger.seal(A, GROUP, "", NOTHING, kept=LABELS) == (Verdict.UNKNOWN, None)
-    assert ledger.seal(A, GROUP, "", WRITTEN) == (Verdict.UNKNOWN, None)  # nobody says its labels
+    assert ledger.seal(terms(A, NOTHING), kept=LABELS) == (Verdict.UNKNOWN, None)
+    assert ledger.seal(terms(A, WRITTEN)) == (Verdict.UNKNOWN, None)  # nobody says its labels
 
 
 def test_an_attempt_that_was_discarded_before_it_came_is_refused(ledger: Ledger) -> None:
@@ -236,7 +243,7 @@ def test_no_order_of_calls_changes_a_decision(calls: list[tuple[str, AttemptId]]
                 )
             case "seal":
                 count = pushed.get(attempt, 0)
-                verdict, new = ledger.seal(attempt, GROUP, "", Totals(count, count, 10 * count))
+                verdict, new = ledger.seal(terms(attempt, Totals(count, count, 10 * count)))
                 if new is not None:
                     assert attempt not in verdicts
                     sealed[attempt] = new

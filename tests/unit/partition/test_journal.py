@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from disco_engine import wire
 from disco_engine.core.model import AttemptId, Group, SealedAttempt, Totals
 from disco_engine.partition.journal import (
     DirectoryInUseError,
@@ -21,6 +22,10 @@ SEALED = SealedAttempt(
     group=Group(label=0),
     labels={-1: Totals(1, 2, 3)},
     output_file="part-0",
+    output_records=5,
+    records_in=6,
+    bytes_in=7,
+    values=(("k", b"v"),),
 )
 ENTRIES = [
     job_entry("job-1"),
@@ -52,7 +57,7 @@ def test_entries_read_alike_whether_they_wait_or_are_on_disk(tmp_path: Path) -> 
     journal = Journal(tmp_path / "journal")
     assert list(journal.entries()) == ENTRIES
     (sealed,) = journal.sealed()
-    assert sealed.output_file == "part-0"
+    assert wire.sealed_from_wire(sealed) == SEALED
     journal.close()
 
 

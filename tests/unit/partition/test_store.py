@@ -11,7 +11,7 @@ import pytest
 
 from disco_engine import wire
 from disco_engine.core.ledger import AttemptState, StaleEpochError, Verdict
-from disco_engine.core.model import AttemptId, Group, Layout, Totals
+from disco_engine.core.model import AttemptId, Group, Layout, SealTerms, Totals
 from disco_engine.partition import writer
 from disco_engine.partition.intake import Intake, Outcome, Output
 from disco_engine.partition.reader import Selection, read
@@ -41,6 +41,10 @@ async def opened(directory: Path, memory_bytes: int) -> AsyncIterator[Store]:
 
 def totals(blocks: list[Spec]) -> Totals:
     return Totals(len(blocks), sum(b[1] for b in blocks), sum(len(b[2]) for b in blocks))
+
+
+def terms(who: AttemptId, blocks: list[Spec]) -> SealTerms:
+    return SealTerms(id=who, group=Group(), expected=totals(blocks))
 
 
 class Checked:
@@ -88,7 +92,7 @@ class Checked:
         (result,) = await self.intake.accept([Output(who, [], None, totals(blocks))])
         assert result is not None
         assert result.outcome is Outcome.COMPLETE
-        assert self.store.seal(who, Group(), "", totals(blocks)) is Verdict.SEALED
+        assert self.store.seal(terms(who, blocks)) is Verdict.SEALED
         self.sealed[who] = self.open.pop(who)
 
     async def discard(self) -> None:
@@ -207,7 +211,7 @@ async def test_what_is_sealed_is_soon_on_disk_without_anybody_asking(
 
         monkeypatch.setattr(store.journal, "written", note)
         await Intake(store).accept([Output(who, blocks, Layout.BY_LABEL, totals(blocks))])
-        assert store.seal(who, Group(), "", totals(blocks)) is Verdict.SEALED
+        assert store.seal(terms(who, blocks)) is Verdict.SEALED
         await written.wait()
     async with opened(tmp_path, memory_bytes=1000) as store:
         assert store.ledger.state(who) is AttemptState.SEALED

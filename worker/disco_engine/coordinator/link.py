@@ -33,11 +33,9 @@ from disco_engine.core.model import Plan
 from disco_engine.core.values import size_of_all
 from disco_engine.wire import (
     attempt_to_wire,
-    group_to_wire,
     plan_from_wire,
     plan_to_wire,
-    totals_to_wire,
-    values_to_wire,
+    terms_to_wire,
 )
 
 log = logging.getLogger(__name__)
@@ -390,14 +388,5 @@ def plan_of(content: bytes) -> Plan:
 
 def _decision(order: Order) -> partition_pb2.Decision:
     if isinstance(order, Seal):
-        return partition_pb2.Decision(
-            seal=partition_pb2.SealRequest(
-                attempt=attempt_to_wire(order.id),
-                group=group_to_wire(order.group),
-                output_file=order.output_file,
-                expected=totals_to_wire(order.expected),
-                values=values_to_wire(order.values),
-                copy=order.copy,
-            )
-        )
+        return partition_pb2.Decision(seal=terms_to_wire(order, copy=order.copy))
     return partition_pb2.Decision(discard=attempt_to_wire(order.id))

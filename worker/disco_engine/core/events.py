@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from disco_engine.core.model import (
-    NOTHING,
     AttemptId,
     AttemptResult,
     Failure,
@@ -21,11 +20,11 @@ from disco_engine.core.model import (
     NodeName,
     Plan,
     SealedAttempt,
+    SealTerms,
     ServiceId,
     Source,
     TaskInput,
     Totals,
-    Values,
     WorkerId,
 )
 
@@ -326,22 +325,14 @@ class HandBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seal:
+class Seal(SealTerms):
     """Have a service seal an attempt; repeat until it answers or is lost.
 
     Attributes:
-        expected: What the attempt's report says it pushed, over all labels: the service must have
-            exactly that, or refuse.
-        values: What the attempt left beside its records.
         copy: Only keep it; another service seals it. A seal without this makes it readable.
     """
 
     service: ServiceId
-    id: AttemptId
-    group: Group
-    output_file: str = ""
-    expected: Totals = NOTHING
-    values: Values = ()
     copy: bool = False
 
 

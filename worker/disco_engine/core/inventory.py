@@ -28,8 +28,16 @@ class Found(NamedTuple):
 
 def found(sealed: SealedAttempt, service: ServiceId, *, copy: bool = False) -> Found:
     """Return what *service* told about a sealed attempt, or a copy, in the core's words."""
-    table = label_table.pack(sealed.labels)
-    output = Output(sealed.id, service, table, file=sealed.output_file, values=sealed.values)
+    output = Output(
+        id=sealed.id,
+        service=service,
+        table=label_table.pack(sealed.labels),
+        records_in=sealed.records_in,
+        bytes_in=sealed.bytes_in,
+        file=sealed.output_file,
+        file_records=sealed.output_records,
+        values=sealed.values,
+    )
     return Found(sealed.group, output, copy)
 
 

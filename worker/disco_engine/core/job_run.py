@@ -121,8 +121,11 @@ class JobRun(JobState):
                 service=keeper.id,
                 id=output.id,
                 group=stage.groups[index],
-                output_file=output.file,
                 expected=label_table.total(output.table),
+                output_file=output.file,
+                output_records=output.file_records,
+                records_in=output.records_in,
+                bytes_in=output.bytes_in,
                 values=output.values,
                 copy=keeper.id != output.service,
             )

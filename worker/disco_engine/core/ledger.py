@@ -27,11 +27,10 @@ from enum import StrEnum
 from disco_engine.core.model import (
     NOTHING,
     AttemptId,
-    Group,
     Label,
     SealedAttempt,
+    SealTerms,
     Totals,
-    Values,
 )
 
 
@@ -232,81 +231,58 @@ class Ledger:
         return Completion.COMPLETE
 
     def seal(
-        self,
-        attempt: AttemptId,
-        group: Group,
-        output_file: str,
-        expected: Totals,
-        values: Values = (),
-        *,
-        kept: Mapping[Label, Totals] | None = None,
+        self, terms: SealTerms, *, kept: Mapping[Label, Totals] | None = None
     ) -> tuple[Verdict, SealedAttempt | None]:
-        """Seal *attempt*, unless it is decided already.
+        """Seal an attempt, unless it is decided already.
 
         Args:
-            attempt: Of the newest epoch, or kept.
-            group: What its task is about; kept with the seal.
-            output_file: The file it wrote to the job's output, or empty; kept with the seal.
-            expected: What its report said that it pushed, over all labels. If that is nothing, it
-                is sealed without a push; if it is something else than what is here, it is not
-                sealed. So an attempt whose blocks were lost in a restart is never sealed empty.
-            values: What it left beside its records; kept with the seal.
+            terms: Which, of the newest epoch or kept, and what must be here of it.
             kept: If it is kept as a copy: what ``keep`` handed out for it, per label.
 
         Returns:
             The verdict; and, exactly if this call sealed it, what the service must keep on disk.
             UNKNOWN changes nothing.
         """
+        attempt = terms.id
         if self.state(attempt) is AttemptState.SEALED:
             return Verdict.SEALED, None
-        labels = self._whole(attempt, expected, kept)
+        labels = self._whole(terms, kept)
         if isinstance(labels, Verdict):
             return labels, None
         self._unsealed.pop(attempt, None)
         self._states[attempt] = AttemptState.SEALED
         self._add(attempt.stage, labels)
-        sealed = SealedAttempt(
-            id=attempt, group=group, labels=labels, output_file=output_file, values=values
-        )
-        return Verdict.SEALED, sealed
+        return Verdict.SEALED, terms.fulfilled(labels)
 
-    def keep(
-        self,
-        attempt: AttemptId,
-        group: Group,
-        output_file: str,
-        expected: Totals,
-        values: Values = (),
-    ) -> tuple[Verdict, SealedAttempt | None]:
-        """Keep *attempt* as a copy, unless it is decided already; else as ``seal``.
+    def keep(self, terms: SealTerms) -> tuple[Verdict, SealedAttempt | None]:
+        """Keep an attempt as a copy, unless it is decided already; else as ``seal``.
 
         Returns:
             The verdict; and, exactly if this call kept it, what the service must keep on disk.
         """
+        attempt = terms.id
         state = self.state(attempt)
         if state is AttemptState.SEALED or state is AttemptState.KEPT:
             return (Verdict.SEALED if state is AttemptState.SEALED else Verdict.KEPT), None
-        labels = self._whole(attempt, expected, None)
+        labels = self._whole(terms, None)
         if isinstance(labels, Verdict):
             return labels, None
         self._unsealed.pop(attempt, None)
         self._states[attempt] = AttemptState.KEPT
-        copy = SealedAttempt(
-            id=attempt, group=group, labels=labels, output_file=output_file, values=values
-        )
-        return Verdict.KEPT, copy
+        return Verdict.KEPT, terms.fulfilled(labels)
 
     def _whole(
-        self, attempt: AttemptId, expected: Totals, kept: Mapping[Label, Totals] | None
+        self, terms: SealTerms, kept: Mapping[Label, Totals] | None
     ) -> Mapping[Label, Totals] | Verdict:
         """Return what is here of an attempt, if it is all of it; else why it cannot be sealed."""
+        attempt = terms.id
         state = self.state(attempt)
         if state is AttemptState.DISCARDED:
             # An epoch that has not attached (here, since a restart) will; nothing is decided yet.
             newer = attempt.epoch > self._epoch and not self._closed
             return Verdict.UNKNOWN if newer else Verdict.DISCARDED
         labels = kept if state is AttemptState.KEPT else self._unsealed.get(attempt, {})
-        if labels is None or state is AttemptState.OPEN or _sum(labels) != expected:
+        if labels is None or state is AttemptState.OPEN or _sum(labels) != terms.expected:
             return Verdict.UNKNOWN
         return labels
 

@@ -217,13 +217,56 @@ class AttemptResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealTerms:
+    """What a coordinator says of a finished attempt when it has it sealed, or kept as a copy.
+
+    Attributes:
+        id: Which attempt.
+        group: What its task is about.
+        expected: What its report says it pushed, over all labels: the service must have exactly
+            that, or refuse. If it is nothing, no push is needed. So an attempt whose blocks were
+            lost in a restart is never sealed empty.
+        output_file: The file it wrote to the job's output, or empty.
+        output_records: Records in that file.
+        records_in: Records it read.
+        bytes_in: Bytes it read.
+        values: What it left beside its records.
+    """
+
+    id: AttemptId
+    group: Group
+    expected: Totals = NOTHING
+    output_file: str = ""
+    output_records: int = 0
+    records_in: int = 0
+    bytes_in: int = 0
+    values: Values = ()
+
+    def fulfilled(self, labels: Mapping[Label, Totals]) -> "SealedAttempt":
+        """Return what is to be kept of the attempt; *labels* is what it wrote, ``expected``."""
+        return SealedAttempt(
+            id=self.id,
+            group=self.group,
+            labels=labels,
+            output_file=self.output_file,
+            output_records=self.output_records,
+            records_in=self.records_in,
+            bytes_in=self.bytes_in,
+            values=self.values,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SealedAttempt:
-    """A finished, readable attempt, as a partition service knows it."""
+    """A finished, readable attempt, as a partition service knows it; see ``SealTerms``."""
 
     id: AttemptId
     group: Group
     labels: Mapping[Label, Totals]
     output_file: str = ""
+    output_records: int = 0
+    records_in: int = 0
+    bytes_in: int = 0
     values: Values = ()
 
 

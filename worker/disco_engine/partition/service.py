@@ -167,16 +167,10 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
     ) -> Verdict:
         match decision.WhichOneof("verdict"):
             case "seal":
-                seal = decision.seal
-                attempt = wire.attempt_from_wire(seal.attempt)
-                group = wire.group_from_wire(seal.group)
-                expected = wire.totals_from_wire(seal.expected)
-                values = wire.values_from_wire(seal.values)
-                if seal.copy:
-                    return self._store.keep(attempt, group, seal.output_file, expected, values)
-                return self._store.seal(
-                    attempt, group, seal.output_file, expected, values, kept=copies.get(attempt)
-                )
+                terms = wire.terms_from_wire(decision.seal)
+                if decision.seal.copy:
+                    return self._store.keep(terms)
+                return self._store.seal(terms, kept=copies.get(terms.id))
             case "discard":
                 return self._store.discard(wire.attempt_from_wire(decision.discard))
             case None:

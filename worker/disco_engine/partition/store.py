@@ -15,7 +15,7 @@ from pathlib import Path
 from disco.v1 import partition_pb2
 from disco_engine import wire
 from disco_engine.core.ledger import AttemptState, Ledger, StaleEpochError, Verdict
-from disco_engine.core.model import AttemptId, Group, Label, Layout, Totals, Values
+from disco_engine.core.model import AttemptId, Label, Layout, SealTerms, Totals
 from disco_engine.partition.budget import ByteBudget
 from disco_engine.partition.journal import (
     Entry,
@@ -186,36 +186,20 @@ class Store:
             return {}
         return await asyncio.to_thread(_labels_of, kept, self.journal.copies())
 
-    def seal(
-        self,
-        attempt: AttemptId,
-        group: Group,
-        output_file: str,
-        expected: Totals,
-        values: Values = (),
-        *,
-        kept: Mapping[Label, Totals] | None = None,
-    ) -> Verdict:
+    def seal(self, terms: SealTerms, *, kept: Mapping[Label, Totals] | None = None) -> Verdict:
         """Seal an attempt, unless it is decided or not as expected; see ``Ledger.seal``."""
-        verdict, sealed = self.ledger.seal(attempt, group, output_file, expected, values, kept=kept)
+        verdict, sealed = self.ledger.seal(terms, kept=kept)
         if sealed is not None:
-            stage = self.stages.get(attempt.stage)
+            stage = self.stages.get(sealed.id.stage)
             if stage is not None:
                 stage.seal(sealed, self.next_seal)
                 self.next_seal += 1
             self._remember(sealed_entry(sealed))
         return verdict
 
-    def keep(
-        self,
-        attempt: AttemptId,
-        group: Group,
-        output_file: str,
-        expected: Totals,
-        values: Values = (),
-    ) -> Verdict:
+    def keep(self, terms: SealTerms) -> Verdict:
         """Keep an attempt as a copy, unless it is decided; see ``Ledger.keep``."""
-        verdict, copy = self.ledger.keep(attempt, group, output_file, expected, values)
+        verdict, copy = self.ledger.keep(terms)
         if copy is not None:
             self._remember(kept_entry(copy))
         return verdict

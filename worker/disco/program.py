@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from disco.ddfs_inputs import planned
+from disco.ddfs_inputs import TAG, planned
 from disco.error import DataError, DiscoError
 from disco.job import Job
 from disco.payload import PYTHON, Header, split_payload
@@ -25,6 +25,7 @@ from disco.worker.params import ParamsCopies, merged_params
 from disco.worker.saving import saving_stages
 from disco_engine.core.model import Grouping, Plan
 from disco_engine.inputs.expand import expand
+from disco_engine.inputs.urls import scheme_of
 from disco_engine.program import PlanRequest, Program, TaskContext, bad_data, fatal
 
 
@@ -153,10 +154,12 @@ class ReferencedProgram(JobProgram):
         return self._worker.getitem(parameter, self._job, self._jobargs)
 
     def _own_inputs(self) -> tuple[tuple[str, ...], ...]:
-        from disco.submission import input_urls  # most slots never plan
+        from disco.submission import input_urls, refuse_passwords  # most slots never plan
 
         with _job_errors_are_fatal():
             inputs = tuple(input_urls(self._own("input")))
+            # Tags are read before anybody is told of them, and their tokens are left out then.
+            refuse_passwords([url for url in urls if scheme_of(url) != TAG] for urls in inputs)
         if not inputs:
             raise fatal("no input: set spec.inputs, or give the job an input of its own")
         return inputs

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from disco.v1 import job_pb2
 from disco.worker.saving import is_saved
 from disco_engine.core.settings import JobSettings
 from disco_engine.inputs.urls import is_utf8
+from disco_engine.passwords import password_problem
 
 if TYPE_CHECKING:
     from disco.job import Job
@@ -97,6 +99,7 @@ def job_spec(
     if modules is None:
         modules = ModuleFiles(allow_secrets=value("allow_secrets"))
     inputs = without_tokens(input_urls(value("input")))
+    refuse_passwords(inputs, value("output"))
     if reference is None:
         given = {**jobargs, "input": inputs} if "input" in jobargs else jobargs
         code = pack_job(job, given, modules=modules, **required)
@@ -136,6 +139,19 @@ def most_workers(
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
         raise DiscoError(f"max_cores must be a whole number from 1 on, got {most!r}")
     return max(1, most // slots)
+
+
+def refuse_passwords(inputs: Iterable[Iterable[str]], output: Any = None) -> None:
+    """Raise if a password is in a URL: a job's inputs and its output can be seen by many.
+
+    Raises:
+        DiscoError: The URL, but for its password, and what to do instead.
+    """
+    for url in chain.from_iterable(inputs):
+        if problem := password_problem(url):
+            raise DiscoError(f"input {problem}")
+    if problem := password_problem(str(output)):
+        raise DiscoError(f"output {problem}")
 
 
 def input_urls(inputs: Any) -> list[tuple[str, ...]]:

@@ -23,6 +23,7 @@ from disco_engine.core.model import (
 )
 from disco_engine.core.parts import StoredPart
 from disco_engine.core.settings import JobSettings
+from disco_engine.passwords import without_passwords
 
 _KINDS = {
     FailureKind.USER: common_pb2.FAILURE_KIND_USER,
@@ -67,13 +68,13 @@ def text_to_wire(text: str) -> str:
 
 
 def failure_to_wire(failure: Failure) -> common_pb2.Failure:
-    """Return the message for *failure*."""
+    """Return the message for *failure*, which shows no passwords of what was read or written."""
     return common_pb2.Failure(
         kind=_KINDS[failure.kind],
-        message=text_to_wire(failure.message),
-        traceback=text_to_wire(failure.traceback),
+        message=text_to_wire(without_passwords(failure.message)),
+        traceback=text_to_wire(without_passwords(failure.traceback)),
         record=text_to_wire(failure.record),
-        input=text_to_wire(failure.input),
+        input=text_to_wire(without_passwords(failure.input)),
     )
 
 

@@ -1,5 +1,6 @@
 """A DiscoJob as the gateway shows it: from the API object, and what its coordinator told last."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from disco.v1 import common_pb2, coordinator_pb2, jobs_pb2
 from disco_engine.core.model import PLAN_STAGE
+from disco_engine.passwords import without_passwords
 from disco_engine.phases import ENDED
 from disco_operator.conditions import Condition, Phase, condition_of
 from disco_operator.model import GROUP, Json, read_time
@@ -118,10 +120,20 @@ def job_of(
     if spec and _deeper_than(body.get("spec", {}), MAX_DEPTH):
         job.warnings.append("the spec is nested too deeply to be shown here: kubectl shows it")
     elif spec:
-        job.spec.CopyFrom(_struct(body.get("spec", {})))
+        job.spec.CopyFrom(_struct(_shown(body.get("spec", {}))))
     if progress is not None and has_coordinator(body):
         _take_over(job, progress)
     return job
+
+
+def _shown(spec: Json) -> Json:
+    """Return a spec without the passwords for which the operator has refused it."""
+    return {
+        name: json.loads(without_passwords(json.dumps(value)))
+        if name in ("inputs", "output")
+        else value
+        for name, value in spec.items()
+    }
 
 
 def _take_over(job: jobs_pb2.Job, progress: coordinator_pb2.JobProgress) -> None:

@@ -293,6 +293,18 @@ def test_an_input_that_no_message_can_hold_is_refused() -> None:
         input_urls(["caf\udce9"])
 
 
+@pytest.mark.parametrize(
+    ("jobargs", "shown"),
+    [
+        ({"input": [["raw://x", "http://me:secret@host/a"]]}, r"input http://me:\*\*\*@host/a has"),
+        ({"output": "ftp://me:secret@host/out"}, r"output ftp://me:\*\*\*@host/out has a password"),
+    ],
+)
+def test_a_password_in_a_url_is_refused(jobargs: dict[str, Any], shown: str) -> None:
+    with pytest.raises(DiscoError, match=shown):
+        job_spec(Job(name="Job"), {"map": words, **jobargs}, name="Job")
+
+
 @pytest.mark.parametrize(("name", "output"), [("caf\udce9", None), ("Job", "caf\udce9")])
 def test_a_name_or_output_that_no_message_can_hold_is_refused(name: str, output: Any) -> None:
     with pytest.raises(DiscoError, match=r"'caf\\udce9' is not UTF-8: choose another"):

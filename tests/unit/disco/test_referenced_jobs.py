@@ -133,6 +133,12 @@ def test_an_input_of_the_job_s_own_that_makes_no_sense_is_its_failure(loaded: Lo
     )
 
 
+def test_a_password_in_an_input_of_the_job_s_own_is_refused(loaded: Load) -> None:
+    assert failure(loaded("input = ['ftp://me:secret@host/a']")).startswith(
+        "input ftp://me:***@host/a has a password in it"
+    )
+
+
 def test_an_output_of_the_job_s_own_must_be_repeated(loaded: Load, tmp_path: Path) -> None:
     program = loaded("output = '/somewhere'")
     assert failure(program, "raw://one") == (

@@ -72,6 +72,11 @@ def test_every_mistake_is_named() -> None:
     }
 
 
+def test_a_password_in_an_input_is_refused_and_not_repeated() -> None:
+    found = violations(submission({"job": "a:b", "inputs": ["ftp://me:secret@host/a"]}))
+    assert found["spec.inputs[0]"].startswith("ftp://me:***@host/a has a password in it")
+
+
 def test_uploaded_code_and_code_in_the_spec_exclude_each_other() -> None:
     request = submission({"code": {"inline": "x = 1"}}, code_sha256="0" * 64)
     assert "code_sha256" in violations(request)["spec.code"]

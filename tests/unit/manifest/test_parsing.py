@@ -55,6 +55,32 @@ def test_each_mistake_of_a_spec_is_a_line_with_its_path() -> None:
     ]
 
 
+def test_passwords_are_refused_without_being_shown() -> None:
+    archive = {"url": "https://me:secret@host/a.zip", "sha256": "0" * 64}
+    with pytest.raises(ManifestError) as caught:
+        parse_spec(
+            {
+                "job": "ftp://me:secret@host",
+                "code": {"archive": archive},
+                "requirements": ["thing @ https://me:secret@host/thing.whl"],
+                "inputs": ["raw://me:fine@host", ["a", "ftp://me:secret@host/a"]],
+                "output": {"url": "s3://me:secret@bucket/out"},
+            }
+        )
+
+    lines = str(caught.value).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        "spec.job:",
+        "spec.code.archive.url:",
+        "spec.requirements[0]:",
+        "spec.inputs[1]:",
+        "spec.output.url:",
+    ]
+    assert "secret" not in str(caught.value)
+    assert "ftp://me:***@host/a has a password in it" in lines[3]
+    assert "spec.workers.env, from a Secret" in lines[3]
+
+
 def test_a_list_that_is_too_long_is_told_by_its_length() -> None:
     with pytest.raises(ManifestError, match=r"tolerations: expected at most 250 items, found a"):
         parse_spec({"job": "words:Count", "workers": {"tolerations": [{}] * 251}})

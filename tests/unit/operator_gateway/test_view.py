@@ -4,6 +4,7 @@ from typing import Any
 
 from disco.v1 import common_pb2, coordinator_pb2
 from disco_operator.gateway.view import job_of, outline_of
+from disco_operator.model import DiscoJob
 
 STATUS: dict[str, Any] = {
     "phase": "Running",
@@ -117,6 +118,14 @@ def test_results_are_shown_with_what_became_of_them(build: Any) -> None:
     assert (job.results.records, job.results.bytes, job.results.parts) == (7, 70, 2)
     assert job.results.lost == "j-ps-0 is gone"
     assert job.results.expires.ToJsonString() == "2026-01-03T00:00:00Z"
+
+
+def test_a_password_for_which_a_spec_is_refused_is_not_shown(build: Any) -> None:
+    body = _made(build)
+    body["spec"] |= {"inputs": ["ftp://me:secret@host/a"], "output": {"url": "ftp://me:secret@h"}}
+    problem = DiscoJob.from_body(body).problem
+    assert "spec.inputs[0]: ftp://me:***@host/a has a password in it" in problem
+    assert "secret" not in f"{problem} {job_of(body)}"
 
 
 def test_a_spec_that_cannot_travel_is_left_out(build: Any) -> None:

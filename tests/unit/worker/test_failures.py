@@ -1,4 +1,5 @@
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -196,3 +197,13 @@ def test_a_record_of_any_size_or_brokenness_is_shown_shortly(record: object) -> 
 
 def test_failures_are_values() -> None:
     assert failure_of(raised(ValueError("x"))).__class__ is Failure
+
+
+def test_passwords_of_urls_that_nobody_could_refuse_do_not_reach_the_user() -> None:
+    """They came from a tag, an index or the user's own code."""
+    url = "ftp://me:secret@host/a"
+    failure = replace(failure_of(raised(ValueError(f"cannot read {url}"))), input=url)
+    message = failure_to_wire(failure)
+    assert message.message == "ValueError: cannot read ftp://me:***@host/a"
+    assert message.input == "ftp://me:***@host/a"
+    assert "secret" not in message.traceback

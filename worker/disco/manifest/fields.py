@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -29,6 +30,7 @@ from disco.manifest.quantities import (
     quantity,
     size_bytes,
 )
+from disco_engine.passwords import password_problem
 
 EXPECTED = "expected"
 """Type of the errors whose message is a phrase to follow the word "expected"; also the key under
@@ -99,6 +101,16 @@ def _one_or_more_texts(value: Any, inner: Callable[[Any], Any]) -> Any:
     return inner(tuple(urls))
 
 
+def _without_password(url: str) -> str:
+    if problem := password_problem(url):
+        raise PydanticCustomError("password", "{problem}", {"problem": problem})
+    return url
+
+
+def _without_passwords(urls: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_without_password, urls))
+
+
 def _quantity_text(text: str) -> str:
     quantity(text)
     return text
@@ -127,6 +139,7 @@ Many: TypeAlias = Annotated[  # YAML gives lists
 Text: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=4096), expected("a text of 1 to 4096 characters")
 ]
+Url: TypeAlias = Annotated[Text, AfterValidator(_without_password)]
 Name: TypeAlias = Annotated[
     str, Field(min_length=1, max_length=253), expected("a name of 1 to 253 characters")
 ]
@@ -170,6 +183,7 @@ Requirement: TypeAlias = Annotated[
     str,
     Field(max_length=1024, pattern=r"^[A-Za-z0-9]"),
     expected("a requirement of pip, such as numpy>=2"),
+    AfterValidator(_without_password),
 ]
 Sha256: TypeAlias = Annotated[
     str, Field(pattern=r"^[0-9a-f]{64}$"), expected("64 lower-case hexadecimal digits")
@@ -182,6 +196,7 @@ Urls: TypeAlias = Annotated[
     WithJsonSchema(
         {"x-kubernetes-preserve-unknown-fields": True, "minLength": 1, "minItems": 1},
     ),
+    AfterValidator(_without_passwords),
 ]
 OutputFormat: TypeAlias = Annotated[
     Literal["text", "jsonl", "csv", "parquet", "pickle"],

@@ -32,6 +32,7 @@ from disco.manifest.fields import (
     SizeBytes,
     SourceText,
     Text,
+    Url,
     Urls,
     expected,
 )
@@ -52,7 +53,7 @@ class NamedObject(Model):
 class ArchiveCode(Model):
     """Code fetched from a URL."""
 
-    url: Text
+    url: Url
     """Where the .zip or .tar.gz is: any URL that fsspec knows and the pods can reach."""
     sha256: Sha256
     """Checksum of the archive: code is never run unchecked."""
@@ -296,7 +297,7 @@ class Speculation(Model):
 class Output(Model):
     """Where the last stage's records are written."""
 
-    url: Text
+    url: Url
     """A directory that does not exist yet, or is empty: a path or any URL that fsspec knows."""
     format: OutputFormat = "text"
     """text (key, tab, value), jsonl, csv, parquet or pickle."""

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from disco.manifest.fields import EXPECTED, Model
 from disco.manifest.model import DiscoJob, Spec
 from disco.manifest.yaml_document import Position
+from disco_engine.passwords import without_passwords
 
 Problem: TypeAlias = tuple[Position, str]
 """Where a mistake is, and what it is: "spec.job: is required and missing"."""
@@ -122,7 +123,7 @@ def _shown(value: Any) -> str:
         return f"a mapping ({', '.join(map(str, list(value)[:3]))}{', …' * (len(value) > 3)})"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = without_passwords(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from disco.error import DiscoError
 from disco_engine.program import TaskContext
+from disco_engine.records.frozen import shown
 
 
 class Task:
@@ -133,7 +134,7 @@ class Task:
         try:
             value = self.context.values.get(key)
         except ValueError as error:
-            raise DiscoError(str(error)) from error
+            raise DiscoError(str(error)) from None  # which says all, and shows lines of ours only
         if value is None:
             raise DiscoError(
                 f"Unknown key or jobname: no finished task of this job has put {key!r}"
@@ -156,13 +157,13 @@ class Task:
         try:
             data = value.encode() if isinstance(value, str) else bytes(memoryview(value))
             self.context.values.put(key, data)
-        except TypeError as error:
+        except TypeError:
             raise DiscoError(
-                f"the value {key!r} is of type {type(value).__name__}: only bytes can be put;"
+                f"the value {shown(key)} is of type {type(value).__name__}: only bytes can be put;"
                 " pickle other things first"
-            ) from error
+            ) from None
         except ValueError as error:
-            raise DiscoError(str(error)) from error
+            raise DiscoError(str(error)) from None
 
 
 _NODE = "tasks reach no files but their own; what others are to read, emit as records"

@@ -1,5 +1,6 @@
 """What a task may be asked about itself, and what it refuses with a sentence."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from disco.error import DiscoError
 from disco.task import Task
 from disco_engine.core.model import Group
+from disco_engine.worker.slot.failures import user_traceback
 from disco_engine.worker.slot.values import AttemptValues
 
 
@@ -76,6 +78,16 @@ def test_mistakes_with_keys_are_disco_errors(task: Task, key: Any) -> None:
         task.put(key, b"")
     with pytest.raises(DiscoError, match="there is no value"):
         task.get(key)
+
+
+@pytest.mark.parametrize("value", [b"", 3])
+def test_mistakes_with_values_show_the_user_s_lines_and_no_long_keys(
+    task: Task, value: Any
+) -> None:
+    with pytest.raises(DiscoError, match="the value 'kkk") as raised:
+        task.put("k" * 5_000, value)
+    assert len(str(raised.value)) < 300
+    assert set(re.findall('File "(.*?)"', user_traceback(raised.value))) == {__file__}
 
 
 def test_a_value_that_nobody_put_is_unknown(task: Task) -> None:

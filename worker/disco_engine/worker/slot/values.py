@@ -9,6 +9,7 @@ from disco_engine.core.values import (
     key_problem,
     size_of,
 )
+from disco_engine.records.frozen import shown
 
 
 class AttemptValues:
@@ -35,7 +36,7 @@ class AttemptValues:
         """
         problem = key_problem(key)
         if problem:
-            raise ValueError(f"the value {key!r} cannot be put: {problem}")
+            raise ValueError(f"the value {shown(key)} cannot be put: {problem}")
         if len(value) > MAX_VALUE_BYTES:
             raise ValueError(
                 f"the value {key!r} has {len(value):,} bytes, and {MAX_VALUE_BYTES:,} are the most:"
@@ -60,7 +61,7 @@ class AttemptValues:
         """
         problem = key_problem(key)
         if problem:
-            raise ValueError(f"there is no value {key!r}: {problem}")
+            raise ValueError(f"there is no value {shown(key)}: {problem}")
         value = self._own.get(key)
         if value is None:
             value = self._told.get(key)

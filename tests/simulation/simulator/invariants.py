@@ -6,6 +6,7 @@ from disco_engine.core.events import Outcome
 from disco_engine.core.job import JobMachine
 from disco_engine.core.model import AttemptId, Values
 from disco_engine.core.task import SETTLING, TaskState
+from disco_engine.core.values import MAX_JOB_BYTES, size_of_all
 
 
 def check_tasks(machine: JobMachine) -> None:
@@ -50,6 +51,19 @@ def check_tasks(machine: JobMachine) -> None:
         assert (sums == 0) == (stage.outputs.total.blocks == 0)
         if stage.missing:
             assert all(stage.tasks[i].state is TaskState.DONE for i in stage.missing)
+    _check_room(machine)
+
+
+def _check_room(machine: JobMachine) -> None:
+    """Check that all values count that the job has, or will have when all is sealed."""
+    book = machine.values
+    room = {task: size_of_all(tuple(left.items())) for task, left in book._by_task.items()}
+    for stage in machine._run.stages:
+        for task in stage.tasks:
+            coming = size_of_all(task.output.values) if task.output else 0
+            if coming > room.get(task.ref, 0):
+                room[task.ref] = coming
+    assert book.size == sum(room.values()) <= MAX_JOB_BYTES
 
 
 def values_of(attempt: AttemptId) -> Values:

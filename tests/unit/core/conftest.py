@@ -429,6 +429,8 @@ class World:
         self.finish(worker, assign, AttemptResult(labels=labels, records_in=len(read)))
 
     def finish(self, worker: FakeWorker, assign: Assign, result: AttemptResult) -> None:
+        # A value beside its records, of another size than that of the attempt before.
+        result = replace(result, values=(("value", bytes(assign.id.attempt % 3)),))
         self.report(
             worker,
             AttemptFinished(id=assign.id, worker=worker.name, result=result, now=self.now),

@@ -11,6 +11,7 @@ from disco_engine.core.services import ServicePool
 from disco_engine.core.stages import StageRun
 from disco_engine.core.task import Limits
 from disco_engine.core.task_events import Run, Started
+from disco_engine.core.values import ValueBook
 from disco_engine.core.workers import StageFilter, Worker, WorkerPool
 
 if TYPE_CHECKING:
@@ -110,7 +111,13 @@ class Place:
     def __init__(self, *workers: WorkerId) -> None:
         inputs = tuple(TaskInput(urls=(f"in-{i}",)) for i in range(20))
         self.stage = StageRun(
-            1, Work.RUN, "map", limits=Limits(4, 20), how=Grouping.SPLIT, inputs=inputs
+            1,
+            Work.RUN,
+            "map",
+            limits=Limits(4, 20),
+            values=ValueBook(),
+            how=Grouping.SPLIT,
+            inputs=inputs,
         )
         self.stage.plan()
         self.stage.open_inputs(renewed=False)

@@ -9,6 +9,7 @@ from disco_engine.core.events import (
     Assign,
     AttemptFinished,
     CreditGranted,
+    Drop,
     FinishJob,
     Outcome,
     Seal,
@@ -18,7 +19,7 @@ from disco_engine.core.events import (
 from disco_engine.core.model import AttemptResult, Group, Grouping, TaskRef, Values
 from disco_engine.core.values import ValueBook, key_problem
 
-from .test_job_losses import PS0, W0, Job, only, plan_of, sealed
+from .test_job_losses import PS0, PS1, W0, W1, Job, only, plan_of, sealed
 
 A: Values = (("k", b"a"),)
 B: Values = (("k", b"b"), ("other", b"o"))
@@ -113,3 +114,53 @@ def test_more_than_a_job_may_have_ends_it_with_a_sentence(
     (finish,) = only(actions, FinishJob)
     assert finish.outcome is Outcome.FAILED
     assert "beside their records (put): emit what is large as records" in finish.message
+
+
+def test_what_is_finished_counts_before_it_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """72 MiB of 64 once passed: what was between its report and its seal did not count."""
+    monkeypatch.setattr(values, "MAX_JOB_BYTES", 200)
+    large: Values = (("k", b"x" * 80),)
+    job = Job()
+    running = job.planned(plan_of(Grouping.SPLIT, inputs=3))
+    (seal,) = finished(job, running[W0], large)
+    assert job.machine.values.size > 100
+    job.tell(SealRefused(id=seal.id, service=seal.service, reason="it has restarted"))
+    assert job.machine.values.size == 0
+    (seal,) = finished(job, running[W1], large)  # there is room for it again
+    assert job.machine.outcome is None
+    (other,) = only(job.tell(CreditGranted(worker=W0, tasks=1, now=job.now)), Assign)
+    finished(job, other, large)
+    assert job.machine.outcome is not None
+    assert job.machine.outcome.outcome is Outcome.FAILED
+
+
+def test_a_task_that_is_done_again_needs_room_only_for_what_it_leaves_more() -> None:
+    book = ValueBook()
+    task = TaskRef(1, 0)
+    book.put(task, (("k", b"x" * 50),))
+    size = book.size
+    for length, counted in ((20, size), (70, size + 20), (50, size)):
+        book.reserve(task, (("k", b"y" * length),))
+        assert (book.size, book.get("k")) == (counted, b"x" * 50)
+    book.reserve(task, (("k", b"y" * 70),))
+    book.put(task, (("k", b"y" * 70),))
+    assert (book.size, book.get("k")) == (size + 20, b"y" * 70)
+    book.forget_stage(1)
+    assert book.size == 0
+
+
+def test_a_new_coordinator_takes_over_no_more_than_a_job_may_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What two services hold may be more, if one of them counted as lost before."""
+    monkeypatch.setattr(values, "MAX_JOB_BYTES", 200)
+    job = Job(epoch=2)
+    held = [
+        replace(sealed(1, i, Group(origin=i)), values=(("k", bytes([i]) * 80),)) for i in range(2)
+    ]
+    plan = plan_of(Grouping.SPLIT)
+    job.attach(PS0, held[0], plan=plan)
+    actions = job.attach(PS1, held[1], plan=plan)
+    assert told(job) == {"k": bytes([1]) * 80}
+    assert [(drop.id, drop.service) for drop in only(actions, Drop)] == [(held[0].id, PS0)]
+    assert sorted(job.states(1)) == ["done", "ready"]

@@ -47,6 +47,7 @@ from disco_engine.core.task_events import (
     SealOutput,
     StopRun,
 )
+from disco_engine.core.workers import Worker
 
 _PHASE_AFTER = {
     Outcome.SUCCEEDED: JobPhase.SUCCEEDED,
@@ -203,7 +204,8 @@ class JobRun(JobState):
             return False
         # What an earlier coordinator did is worth nothing under another plan than its own.
         same_plan = self._plan_adopted or attempt.epoch == self.epoch
-        return same_plan and stage.groups[attempt.task] == item.group
+        same_task = same_plan and stage.groups[attempt.task] == item.group
+        return same_task and self.values.room_for(attempt.ref, item.output.values)
 
     def lose(self, stage: StageRun, attempt: AttemptId, reason: str) -> None:
         """Give up an attempt that ran or was being sealed."""
@@ -263,7 +265,7 @@ class JobRun(JobState):
         self.plan = plan
         self._plan_adopted = adopted
         self.phase = JobPhase.RUNNING
-        self.stages += stages_of(plan, self._limits, has_output=self.has_output)
+        self.stages += stages_of(plan, self._limits, self.values, has_output=self.has_output)
         if not adopted:
             for item in self.inventory.take_all():
                 self.drop(item.output.id, item.output.service)
@@ -272,7 +274,6 @@ class JobRun(JobState):
 
     def _plan_stage(self, stage: StageRun) -> None:
         stage.plan()
-        self.values.forget_stage(stage.number)  # if it starts over
         self.announce("stage-started", f"{len(stage.tasks)} tasks", stage=stage)
         for item in self.inventory.take(stage.number):
             self._adopt(item)
@@ -285,8 +286,6 @@ class JobRun(JobState):
             return False
         home = self.services.get(service)
         stage.count_in(index, home.node if home else UNKNOWN_NODE)
-        done = stage.tasks[index]
-        self.values.put(done.ref, done.output.values if done.output else ())
         return True
 
     def _advance(self, stage: StageRun) -> None:
@@ -418,12 +417,9 @@ class JobRun(JobState):
         for stage in self.stages:
             if stage.queue and self.workers.find_taker(stage.chosen_as):
                 self.wake_all = True
-        if self.wake_all:
-            able = self.workers.all_usable()
-        else:
-            one = None if self.wake is None else self.workers.usable(self.wake)
-            able = [] if one is None else [one]
-        self.wake_all, self.wake = False, None
+        able = self._woken()
+        if not able:
+            return
         for assigned in self._dispatcher.give_out(able, self.now):
             self.emit(assigned)
             attempt = assigned.id
@@ -432,6 +428,15 @@ class JobRun(JobState):
                 text = f"{self.name_of(stage, attempt.task)}: attempt {attempt.attempt}"
                 worker = assigned.worker
                 self.announce("task-retried", text, stage=stage, attempt=attempt, worker=worker)
+
+    def _woken(self) -> list[Worker]:
+        """Return the workers that may have become able, and wake nobody any more."""
+        wake_all, wake = self.wake_all, self.wake
+        self.wake_all, self.wake = False, None
+        if wake_all:
+            return self.workers.all_usable()
+        one = None if wake is None else self.workers.usable(wake)
+        return [one] if one is not None and one.credit > 0 else []
 
     def start_rivals(self) -> None:
         """Let others try, too, what takes long on one worker near a stage's end."""

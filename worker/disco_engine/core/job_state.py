@@ -67,7 +67,7 @@ class JobState:
         self.wake_all = False
         self.wake: WorkerId | None = None
         self._limits = Limits(settings.max_attempts, settings.max_consecutive_losses)
-        self.stages = [StageRun(0, Work.PLAN, "plan", limits=self._limits)]
+        self.stages = [StageRun(0, Work.PLAN, "plan", limits=self._limits, values=self.values)]
         self._dispatcher = Dispatcher(
             epoch, self.stages, self.workers, self.services, copies=settings.copies
         )

@@ -4,9 +4,10 @@ from disco_engine.core.events import Work
 from disco_engine.core.model import Grouping, Layout, Plan, Stage
 from disco_engine.core.stages import StageRun
 from disco_engine.core.task import Limits
+from disco_engine.core.values import ValueBook
 
 
-def stages_of(plan: Plan, limits: Limits, *, has_output: bool) -> list[StageRun]:
+def stages_of(plan: Plan, limits: Limits, values: ValueBook, *, has_output: bool) -> list[StageRun]:
     """Return the stages of *plan* in order, then one that commits the output if there is one."""
     runs: list[StageRun] = []
     for index, stage in enumerate(plan.stages):
@@ -15,6 +16,7 @@ def stages_of(plan: Plan, limits: Limits, *, has_output: bool) -> list[StageRun]
             Work.RUN,
             stage.name,
             limits=limits,
+            values=values,
             how=stage.grouping,
             before=runs[-1] if runs else None,
             inputs=() if runs else plan.inputs,
@@ -23,7 +25,7 @@ def stages_of(plan: Plan, limits: Limits, *, has_output: bool) -> list[StageRun]
         run.even_if_empty = stage.even_if_empty
         runs.append(run)
     if has_output:
-        runs.append(StageRun(len(runs) + 1, Work.COMMIT, "commit", limits=limits))
+        runs.append(StageRun(len(runs) + 1, Work.COMMIT, "commit", limits=limits, values=values))
     return runs
 
 

@@ -1,7 +1,7 @@
 """One stage of a job while it runs: its tasks, which of them are ready, and what they left.
 
 Single tasks change through ``task.step`` only, and only in ``StageRun.apply``, which keeps the
-counters and the queue in agreement with them.
+counters, the queue and the job's values in agreement with them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,6 +41,7 @@ from disco_engine.core.task_events import (
     Started,
     Unready,
 )
+from disco_engine.core.values import ValueBook
 from disco_engine.core.yardstick import Yardstick
 
 Reads = tuple[tuple[TaskInput, ...], tuple[Source, ...]]
@@ -60,6 +61,7 @@ class StageRun:
         before: The stage it reads; None in the first stage, and for plan and commit.
         inputs: What the first stage reads.
         limits: How often each task may fail.
+        values: What all tasks of the job leave beside their records.
 
     Attributes:
         layout: How its output will be read.
@@ -95,6 +97,7 @@ class StageRun:
         name: str,
         *,
         limits: Limits,
+        values: ValueBook,
         how: Grouping = Grouping.GROUP_ALL,
         before: "StageRun | None" = None,
         inputs: tuple[TaskInput, ...] = (),
@@ -108,6 +111,7 @@ class StageRun:
         self.started_s: float | None = None
         self.finished_s: float | None = None
         self._limits = limits
+        self._values = values
         self._inputs = inputs
         self._inputs_by_group: dict[Group, tuple[TaskInput, ...]] = {}
         self.version = 0
@@ -192,6 +196,7 @@ class StageRun:
     def plan(self) -> None:
         """Make the stage's tasks; they wait."""
         self.planned = True
+        self._values.forget_stage(self.number)  # if it starts over
         if self.before is not None:
             by_node = self.grouping in NODE_GROUPINGS
             self.arrangement = self.before.fingerprint() if by_node else self.before.arrangement
@@ -266,12 +271,21 @@ class StageRun:
                     self._lost_before.add(index)
             elif new.state is TaskState.WAITING:
                 self._waiting.add(index)
+        if new.output is not old.output or new.state is TaskState.DONE:
+            self._note_values(new)
         if isinstance(event, Started):
             if old.state is TaskState.RUNNING:
                 self.rivals += 1
             elif self.is_retried(index):
                 self._retries += 1
         return actions
+
+    def _note_values(self, task: Task) -> None:
+        output = task.output
+        if output is not None and task.state is TaskState.DONE:
+            self._values.put(task.ref, output.values)
+        else:  # what the task had before, if it was done before, counts until it is done again
+            self._values.reserve(task.ref, output.values if output else ())
 
     def is_retried(self, index: int) -> bool:
         """Return whether a task was given out more than once, not counting what was given back."""

@@ -4,6 +4,9 @@ A value counts when its attempt is sealed, and belongs to the task: when the tas
 values are replaced, and they go when its stage is planned anew. If several tasks left one under the
 same key, the latest stage has the last word, and in it the task with the greatest number. So the
 answer never depends on who came first.
+
+How much there may be is counted from when an attempt has finished, not from its seal: of tasks that
+end at the same moment, each finds what the others will have taken.
 """
 
 import re
@@ -43,22 +46,35 @@ def size_of_all(values: Values) -> int:
 
 
 class ValueBook:
-    """The values of the tasks that are done.
+    """The values of the tasks that are done, and room for those that are about to be.
 
     Attributes:
-        size: What they count for, together.
+        size: What they count for, together; if a task has some and is about to have others, the
+            larger of the two.
     """
 
     def __init__(self) -> None:
         self.size = 0
+        self._reserved: dict[TaskRef, int] = {}  # beyond what the task has
         self._by_task: dict[TaskRef, dict[str, bytes]] = {}
         self._by_key: dict[str, list[TaskRef]] = {}  # ascending: the last has the word
 
     def room_for(self, task: TaskRef, values: Values) -> bool:
-        """Return whether the job may have these, in place of those that *task* has."""
-        before = self._by_task.get(task, {})
-        size = self.size - size_of_all(tuple(before.items())) + size_of_all(values)
+        """Return whether the job may have these, in place of those that *task* has or awaits."""
+        size = self.size - self._reserved.get(task, 0) + self._growth(task, values)
         return size <= MAX_JOB_BYTES
+
+    def _growth(self, task: TaskRef, values: Values) -> int:
+        before = self._by_task.get(task, {})
+        return max(0, size_of_all(values) - size_of_all(tuple(before.items())))
+
+    def reserve(self, task: TaskRef, values: Values) -> None:
+        """Count these, too, until they are the task's, or others are reserved, or none."""
+        self.size -= self._reserved.pop(task, 0)
+        growth = self._growth(task, values) if values else 0
+        if growth:
+            self._reserved[task] = growth
+            self.size += growth
 
     def put(self, task: TaskRef, values: Values) -> None:
         """Have these be the values of *task*, and no others."""
@@ -71,7 +87,8 @@ class ValueBook:
             insort(self._by_key.setdefault(key, []), task)
 
     def forget(self, task: TaskRef) -> None:
-        """Forget what *task* left."""
+        """Forget what *task* left, or would have."""
+        self.reserve(task, ())
         before = self._by_task.pop(task, None)
         if before is None:
             return

@@ -17,6 +17,8 @@ from disco_operator.model import Json, read_time
 PATIENCE = timedelta(seconds=15)
 """How long pods may wait to be scheduled, or workloads for their pods, before anybody is told."""
 STUCK = timedelta(seconds=60)
+EVICTED_LATELY = timedelta(minutes=5)
+"""An evicted pod stays for somebody to look at it; another has long taken its place."""
 SETUP_ATTEMPTS = 3
 """After so many failures to install a job's code or requirements, it will not work."""
 MAX_MESSAGE = 700
@@ -85,6 +87,7 @@ def _of_pod(pod: Json, now: datetime) -> Iterator[Trouble]:
         return
     name, role = pod["metadata"]["name"], pod["metadata"]["labels"].get(names.ROLE_LABEL, "")
     yield from _unscheduled(pod, name, role, now)
+    yield from _evicted(pod, name, role, now)
     for status in pod.get("status", {}).get("initContainerStatuses", ()):
         yield from _setup_failed(status, name, role)
         yield from _waiting(status, name, role)
@@ -120,6 +123,27 @@ def _unscheduled(pod: Json, name: str, role: str, now: datetime) -> Iterator[Tro
                 message=f"no node takes pod {name}: {said}; {_remedy(said, _field(role))}",
                 role=role,
             )
+
+
+def _evicted(pod: Json, name: str, role: str, now: datetime) -> Iterator[Trouble]:
+    """Yield that the kubelet has ended a pod, which took more of its node than it may."""
+    status = pod.get("status", {})
+    if status.get("phase") != "Failed" or status.get("reason") != "Evicted":
+        return
+    since = (
+        condition.get("lastTransitionTime")
+        for condition in status.get("conditions", ())
+        if condition["type"] == "DisruptionTarget"
+    )
+    if _age(next(since, None), now) < EVICTED_LATELY:
+        said = " ".join(status.get("message", "").split())[:400].rstrip(". ")
+        yield Trouble(
+            reason="Evicted",
+            message=f"pod {name} was evicted from node {pod['spec'].get('nodeName', '')}: {said};"
+            f" let the job keep less there, or give {_field(role)} more (resources, the volume's"
+            " sizeLimit)",
+            role=role,
+        )
 
 
 def _remedy(said: str, field: str) -> str:

@@ -1,20 +1,19 @@
 """Workers that are programs of any language, brought by kubectl as docs/other-languages.md says."""
 
-import os
 import re
 import shutil
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.guide import Guide, Reader
 from harness.jobs import RunningJob, results
 from harness.namespaces import Namespace
 from harness.volumes import CLAIM, Volume
 
 TESTS = Path(__file__).parents[1]
-GUIDE = TESTS.parent / "docs" / "other-languages.md"
+GUIDE = Guide("other-languages.md", "On a cluster")
 BOOKS = ("the cat the dog\nThe end\n" * 500, "the dog's end\n" * 300)
 SCRIPT = '''\
 #!/usr/bin/env python3
@@ -51,50 +50,17 @@ ask("DONE")
 
 
 @pytest.fixture
-def reader(namespace: Namespace, shared_volume: Volume, tmp_path: Path) -> Path:
-    """Give the folder of a reader of the guide: its files, and a kubectl for the namespace."""
+def reader(namespace: Namespace, shared_volume: Volume, tmp_path: Path) -> Reader:
+    """Give a reader of the guide who has its files, and books to count the words of."""
     for number, book in enumerate(BOOKS):
         shared_volume.write(f"books/{number}.txt", book)
     shutil.copyfile(TESTS / "programs" / "wordcount.c", tmp_path / "wordcount.c")
-    (tmp_path / "words.py").write_text(block("python", "class WordCount"))
-    manifest = block("yaml", "kind: DiscoJob").replace("claimName: texts", f"claimName: {CLAIM}")
-    (tmp_path / "words.yaml").write_text(manifest)
-    shutil.copyfile(os.environ["KUBECONFIG"], tmp_path / "config")
-    typed(tmp_path, f"kubectl config set-context --current --namespace {namespace.name}")
-    return tmp_path
-
-
-def block(language: str, content: str) -> str:
-    """Return the last of the guide's blocks in a language that has this content."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", on_a_cluster(), re.M | re.S)
-    (found,) = [text for text in blocks if content in text]
-    return str(found)
-
-
-def on_a_cluster() -> str:
-    """Return the guide's section about clusters."""
-    (section,) = re.findall(r"^### On a cluster\n(.*?)^## ", GUIDE.read_text(), re.M | re.S)
-    return str(section)
-
-
-def commands() -> Iterator[str]:
-    """Yield that section's commands."""
-    yield from re.findall(r"^\$ (.*)", on_a_cluster(), re.M)
-
-
-def typed(folder: Path, command: str) -> None:
-    """Run a command as the reader types it."""
-    environment = {**os.environ, "KUBECONFIG": str(folder / "config")}
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
+    (tmp_path / "words.py").write_text(GUIDE.block("python", "class WordCount"))
+    manifest = GUIDE.block("yaml", "kind: DiscoJob")
+    (tmp_path / "words.yaml").write_text(
+        manifest.replace("claimName: texts", f"claimName: {CLAIM}")
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return Reader(tmp_path, namespace)
 
 
 def check_counts(volume: Volume) -> None:
@@ -104,34 +70,29 @@ def check_counts(volume: Volume) -> None:
 
 
 def test_a_compiled_worker_comes_with_the_guides_commands(
-    reader: Path, shared_volume: Volume, compiled: Callable[[str], Path]
+    reader: Reader, shared_volume: Volume, compiled: Callable[[str], Path]
 ) -> None:
-    compiled("wordcount.c")  # says what is missing, if there is no compiler
-    for command in commands():
-        typed(reader, command)
+    compiled("wordcount.c")  # says so if there is no compiler
+    reader.types(*GUIDE.commands())
 
     check_counts(shared_volume)
 
 
-def test_a_script_comes_the_same_way(
-    reader: Path, namespace: Namespace, shared_volume: Volume
-) -> None:
-    (reader / "wordcount").write_text(SCRIPT)
-    for command in commands():
-        if command.startswith("kubectl"):
-            typed(reader, command)
+def test_a_script_comes_the_same_way(reader: Reader, shared_volume: Volume) -> None:
+    (reader.folder / "wordcount").write_text(SCRIPT)
+    reader.types(*(command for command in GUIDE.commands() if not command.startswith("gcc")))
 
     check_counts(shared_volume)
 
 
 def test_a_program_for_another_system_fails_the_job_and_says_what_to_build(
-    reader: Path, namespace: Namespace
+    reader: Reader, namespace: Namespace
 ) -> None:
     """The header of an ELF program for a processor that no node has."""
-    (reader / "wordcount").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00")
-    for command in commands():
-        if command.startswith(("kubectl create", "kubectl apply")):
-            typed(reader, command)
+    program = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00"
+    (reader.folder / "wordcount").write_bytes(program)
+    _, create, apply, _ = GUIDE.commands()
+    reader.types(create, apply)
 
     failed = RunningJob(namespace.api, namespace.name, "words").wait_until_failed(timeout=240)
 

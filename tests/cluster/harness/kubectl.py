@@ -2,13 +2,14 @@
 
 import json
 import re
+import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -143,6 +144,15 @@ def _message(body: bytes) -> str:
 
 def _path(kind: str, namespace: str | None) -> str:
     return f"{_GROUPS[kind]}{f'/namespaces/{namespace}' if namespace else ''}/{kind}"
+
+
+def own_address() -> str:
+    """Return this machine's address towards the API server; pods of ``kube/`` reach it there."""
+    field = "jsonpath={.clusters[0].cluster.server}"
+    server = urlsplit(kubectl("config", "view", "--minify", "-o", field).stdout)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
+        towards.connect((server.hostname, server.port or 443))
+        return str(towards.getsockname()[0])
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """A server that speaks S3: moto, on a free port of the loopback device, which it prints.
 
-With "--ignore-conditions" it does as servers do that do not know If-Match and If-None-Match.
+With "--host ADDRESS" it is on another device. With "--ignore-conditions" it does as servers do that
+do not know If-Match and If-None-Match.
 
 moto looks at a request's conditions first and stores later. Requests are served one at a time, so
 that both are one step, as they are with Amazon. Run as a program.
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -17,12 +19,16 @@ from werkzeug.serving import make_server
 
 def main() -> None:
     """Serve until terminated, or until whoever started us is gone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--ignore-conditions", action="store_true")
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     application: Any = DomainDispatcherApplication(create_backend_app)
-    if "--ignore-conditions" in sys.argv:
+    if options.ignore_conditions:
         application = without_conditions(application)
-    server = make_server("127.0.0.1", 0, application, threaded=False)
-    print(f"http://127.0.0.1:{server.port}", flush=True)
+    server = make_server(options.host, 0, application, threaded=False)
+    print(f"http://{options.host}:{server.port}", flush=True)
     parent = os.getppid()
     server.timeout = 1
     while os.getppid() == parent:

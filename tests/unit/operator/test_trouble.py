@@ -80,6 +80,15 @@ def _waiting(reason: str, message: str = "") -> dict[str, Any]:
             "PodStuck",
             ("kubectl describe pod",),
         ),
+        (
+            {
+                "phase": "Failed",
+                "reason": "Evicted",
+                "message": 'Usage of EmptyDir volume "scratch" exceeds the limit "16Mi". ',
+            },
+            "Evicted",
+            ('"scratch" exceeds the limit "16Mi"; let the job', "spec.workers more"),
+        ),
     ],
 )
 def test_a_pod_that_does_not_run_says_why(
@@ -125,6 +134,25 @@ def test_pods_that_only_just_started_waiting_are_no_trouble(build: Any) -> None:
     story.pods = [build.pod("j-workers-a", conditions=[scheduled])]
     story.look()
     assert story.condition("Running") == ("False", "Starting")
+
+
+@pytest.mark.parametrize(
+    ("when", "reason"),
+    [
+        (OLD, "Evicted"),
+        ("2026-01-02T02:59:00Z", "WorkersConnected"),
+    ],  # less than five minutes ago, and more
+)
+def test_a_pod_that_was_evicted_long_ago_is_no_trouble_any_more(
+    build: Any, when: str, reason: str
+) -> None:
+    """It stays for as long as Kubernetes likes, while another does its work."""
+    story = build.Story().running()
+    target = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": when}
+    evicted = {"phase": "Failed", "reason": "Evicted", "message": "full", "conditions": [target]}
+    story.pods = [build.pod("j-workers-a", **evicted)]
+    story.look()
+    assert story.condition("Running") == ("True", reason)
 
 
 def test_workers_at_work_are_not_hidden_by_one_pod_in_trouble(build: Any) -> None:

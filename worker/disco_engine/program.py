@@ -104,7 +104,6 @@ class TaskContext(Protocol):
     task: int
     """Index of the task in its stage, from 0."""
     attempt: int
-    group: Group
     node: str
     worker_id: str
     settings: JobSettings
@@ -116,6 +115,11 @@ class TaskContext(Protocol):
     """Set in later stages, ascending by label. Read them one after the other, each once."""
     sort_output: bool
     """The next stage wants sorted blocks (a RecordWriter from ``writer`` takes care of it)."""
+
+    @property
+    def group(self) -> Group:
+        """What the task's inputs have in common."""
+        ...
 
     @property
     def values(self) -> TaskValues:

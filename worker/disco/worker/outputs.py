@@ -1,7 +1,7 @@
 """Where a task's records go: what user code calls ``add`` on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from operator import index
 from typing import Any, NamedTuple, NoReturn
@@ -73,21 +73,25 @@ class OutputChain:
                 streams.append(current.stream)
         return OpenOutput(tuple(streams))
 
-    @contextmanager
-    def writing(self, context: TaskContext, params: Any, function: Any) -> Iterator[RecordWriter]:
+    def writing(
+        self, context: TaskContext, params: Any, producer: str
+    ) -> AbstractContextManager[RecordWriter]:
         """Give a writer that opens an output for each label it meets, and closes them.
 
         Args:
             context: Of the task.
             params: The task's copy.
-            function: What makes the records.
+            producer: What makes the records.
         """
-        if self.is_default:
-            writer = context.writer()  # the engine closes it
-            writer.producer = name_of(function)
-            yield writer
-            return
-        writer = _ChainWriter(lambda label: self.open(context, label, params), name_of(function))
+        if not self.is_default:
+            return self._opening(context, params, producer)
+        writer = context.writer()
+        writer.producer = producer
+        return nullcontext(writer)  # the engine closes it
+
+    @contextmanager
+    def _opening(self, context: TaskContext, params: Any, producer: str) -> Iterator[RecordWriter]:
+        writer = _ChainWriter(lambda label: self.open(context, label, params), producer)
         yield writer
         writer.close()
 

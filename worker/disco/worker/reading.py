@@ -76,12 +76,12 @@ class InputChain:
         scheme = scheme_of(item.urls[0])
         if self._rest in ((), (chain_reader,)) and scheme == DISCO:
             yield scheme_disco.open(item.urls[0])
-        elif self._rest == () and suffix_of(item.urls[0]) == FRAMES_SUFFIX:
-            yield from InputChain((task_input_stream, chain_reader)).chunks(item, params, meter)
         elif self._rest == () and scheme == RAW:
             for lines in line_chunks(item):
                 meter.add(len(lines), sum(map(len, lines)))
                 yield lines
+        elif self._rest == () and suffix_of(item.urls[0]) == FRAMES_SUFFIX:
+            yield from InputChain((task_input_stream, chain_reader)).chunks(item, params, meter)
         elif self._rest == () and scheme != URL:
             for block in line_blocks(item):
                 lines = io.BytesIO(block.data).readlines()

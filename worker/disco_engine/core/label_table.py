@@ -25,6 +25,8 @@ def pack(labels: Mapping[Label, Totals]) -> bytes:
     Raises:
         OverflowError: A number needs more than 64 bits.
     """
+    if not labels:
+        return EMPTY
     rows = sorted((label, *totals) for label, totals in labels.items() if totals.blocks)
     if not rows:
         return EMPTY

@@ -60,6 +60,7 @@ class MapTasks:
         self._given = functions
         given = functions.map
         self._map = _checked(given) if callable(given) else given
+        self._producer = name_of(given)
 
     @property
     def splittable(self) -> bool:
@@ -73,7 +74,7 @@ class MapTasks:
         entries = StageInputs(context, given.input_chain, params, meter=meter).all()
         with (
             entries.watched(context),
-            given.output_chain.writing(context, params, given.map) as writer,
+            given.output_chain.writing(context, params, self._producer) as writer,
         ):
             if given.map_init is not func.init:
                 given.map_init(entries, params)

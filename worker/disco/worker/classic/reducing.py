@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from disco.util import argcount
+from disco.worker.base import name_of
 from disco.worker.classic.mapping import External
 from disco.worker.outputs import Output, OutputChain, iterator_of
 from disco.worker.reading import InputChain, StageInputs
@@ -27,6 +28,7 @@ class ReduceTasks:
 
     def __init__(self, functions: ReduceFunctions) -> None:
         self._given = functions
+        self._producer = name_of(functions.reduce)
 
     @property
     def splittable(self) -> bool:
@@ -38,7 +40,7 @@ class ReduceTasks:
         given = self._given
         inputs = StageInputs(context, given.input_chain, params, sort=given.sort)
         pairs = inputs.all()
-        output = given.output_chain.writing(context, params, given.reduce)
+        output = given.output_chain.writing(context, params, self._producer)
         with pairs.watched(context), output as writer:
             given.reduce_init(pairs, params)
             if not callable(given.reduce):

@@ -3,11 +3,11 @@
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from disco.v1 import coordinator_pb2, partition_pb2, slot_pb2
-from disco_engine.core.model import AttemptId, Failure, Label, TaskInput
+from disco_engine.core.model import AttemptId, Failure, Group, Label, TaskInput, Values
 from disco_engine.core.settings import JobSettings
 from disco_engine.inputs.replicas import by_preference
 from disco_engine.program import ProgramError, ShuffleSource
@@ -47,13 +47,12 @@ class SlotContext:
         self.plan_stage = run.plan_stage
         self.task = ref.task
         self.attempt = ref.attempt
-        self.group = group_from_wire(run.group)
         self.node = setup.node
         self.worker_id = setup.worker_id
         self.settings = settings
-        self.inputs: Sequence[TaskInput] = tuple(
+        self.inputs: Sequence[TaskInput] = [
             by_preference(input_from_wire(item), ref.attempt) for item in run.inputs
-        )
+        ]
         self.sources: Sequence[ShuffleSource] = [
             SlotSource(
                 self,
@@ -70,7 +69,6 @@ class SlotContext:
         self.current_record: object = NOTHING
         self.source_failure: Failure | None = None
         self.damaged: AttemptId | None = None
-        self.values = AttemptValues(self._ask)
         self._conversation = conversation
         self._setup = setup
         self._output = output
@@ -88,6 +86,16 @@ class SlotContext:
         path.mkdir(parents=True, exist_ok=True)
         self.scratch = path
         return path
+
+    @cached_property
+    def group(self) -> Group:
+        """What the task's inputs have in common."""
+        return group_from_wire(self.assignment.run.group)
+
+    @cached_property
+    def values(self) -> AttemptValues:
+        """What it leaves beside its records, and may ask others for."""
+        return AttemptValues(self._ask)
 
     def writer(self) -> RecordWriter:
         """Return where this task's output goes; the same object at every call."""
@@ -143,6 +151,11 @@ class SlotContext:
         finally:
             self._reading = None
             blocks.close()
+
+    @property
+    def values_left(self) -> Values:
+        """What it leaves beside its records."""
+        return self.values.left() if "values" in self.__dict__ else ()
 
     @property
     def untold_status(self) -> str:

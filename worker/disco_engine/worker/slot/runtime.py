@@ -105,24 +105,26 @@ class Slot:
             settings=self._settings,
             output=output,
         )
-        report = slot_pb2.SlotReport()
-        report.report.attempt.CopyFrom(task.attempt)
-        trouble = self._execute(task, context, output, report.report.finished)
+        message = slot_pb2.SlotReport()
+        report = message.report
+        report.attempt.CopyFrom(task.attempt)
+        trouble = self._execute(task, context, output, report.finished)
         fit = trouble is None or trouble.fit
         if fit:
             context.release()
         self._printer.end()
-        report.report.status = context.untold_status
+        if context.untold_status:
+            report.status = context.untold_status
         if trouble is None:
-            result = report.report.finished
+            result = report.finished
             result.seconds = time.perf_counter() - began
             result.records_in = context.records_in
             result.bytes_in = context.bytes_in
         else:
-            report.report.failed.CopyFrom(failure_to_wire(trouble.failure))
+            report.failed.CopyFrom(failure_to_wire(trouble.failure))
             if trouble.damaged is not None:
-                report.damaged.CopyFrom(attempt_to_wire(trouble.damaged))
-        self._conversation.report(report, at_once=not fit)
+                message.damaged.CopyFrom(attempt_to_wire(trouble.damaged))
+        self._conversation.report(message, at_once=not fit)
         return fit
 
     def _execute(
@@ -173,7 +175,7 @@ class Slot:
                 if self._forked:
                     leave()  # both processes have come back, and this is the new one
                 output.finish(result)
-                result.values.extend(values_to_wire(context.values.left()))
+                result.values.extend(values_to_wire(context.values_left))
             case "plan":
                 self._plan(program, result)
             case "commit":

@@ -18,9 +18,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from disco_engine.core.actions import Action, Assign, Seal
 from disco_engine.core.events import (
-    Action,
-    Assign,
     AttemptFailed,
     AttemptFinished,
     AttemptReturned,
@@ -30,7 +29,6 @@ from disco_engine.core.events import (
     Event,
     OutputLost,
     PlanRecorded,
-    Seal,
     Sealed,
     ServiceAttached,
     ServiceLost,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from disco_engine.core.events import Outcome
+from disco_engine.core.actions import Outcome
 from disco_engine.core.job import JobMachine
 from disco_engine.core.model import AttemptId, Values
 from disco_engine.core.task import SETTLING, TaskState

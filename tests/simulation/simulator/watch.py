@@ -5,21 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 from disco_engine.coordinator.errors import CoordinatorError
 from disco_engine.coordinator.link import LinkState
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Announce,
     Assign,
     Audit,
     Discard,
     Drop,
-    Event,
     FinishJob,
     Outcome,
     Seal,
-    ServiceAttached,
-    ServiceLost,
     Work,
 )
+from disco_engine.core.events import Event, ServiceAttached, ServiceLost
 from disco_engine.core.job import JobMachine
 from disco_engine.core.ledger import AttemptState
 from disco_engine.core.model import AttemptId, Label, ServiceId, Totals, WorkerId

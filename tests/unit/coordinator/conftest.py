@@ -22,7 +22,8 @@ from disco.v1 import (
 )
 from disco_engine.coordinator import link
 from disco_engine.coordinator.job_run import run_job
-from disco_engine.core.events import Action, Event, JobPhase, ResultPart, StageCounts
+from disco_engine.core.actions import Action, JobPhase, ResultPart, StageCounts
+from disco_engine.core.events import Event
 from disco_engine.core.model import AttemptId, ServiceId
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.values import ValueBook

@@ -6,19 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from disco.v1 import common_pb2, coordinator_pb2
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Assign,
     CancelAttempt,
-    CancelRequested,
-    CreditGranted,
-    Event,
     FinishJob,
     JobPhase,
     Outcome,
     Work,
-    WorkerJoined,
 )
+from disco_engine.core.events import CancelRequested, CreditGranted, Event, WorkerJoined
 from disco_engine.core.model import AttemptId, WorkerId
 
 if TYPE_CHECKING:

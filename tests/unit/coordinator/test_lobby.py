@@ -14,14 +14,8 @@ import pytest_asyncio
 
 from disco.v1 import coordinator_pb2
 from disco_engine.coordinator import services as services_module
-from disco_engine.core.events import (
-    Action,
-    CancelRequested,
-    Event,
-    FinishJob,
-    Outcome,
-    ServiceAttached,
-)
+from disco_engine.core.actions import Action, FinishJob, Outcome
+from disco_engine.core.events import CancelRequested, Event, ServiceAttached
 from disco_engine.core.model import ServiceId
 from disco_engine.local.ports import ReservedPort
 

@@ -9,16 +9,12 @@ import pytest
 
 from disco.v1 import partition_pb2
 from disco_engine.coordinator import link
+from disco_engine.core.actions import Action, Discard, Drop, RecordPlan, Seal
 from disco_engine.core.events import (
-    Action,
     CancelRequested,
-    Discard,
-    Drop,
     Event,
     Kept,
     PlanRecorded,
-    RecordPlan,
-    Seal,
     Sealed,
     SealRefused,
     ServiceAttached,

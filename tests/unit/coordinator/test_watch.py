@@ -8,20 +8,22 @@ import pytest
 
 from disco.v1 import common_pb2, coordinator_pb2
 from disco_engine.coordinator.eventlog import MAX_EVENT_CHARS
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Announce,
-    AttemptFinished,
-    AttemptsProgressed,
     CancelAttempt,
-    CancelRequested,
-    CreditGranted,
-    Event,
     FinishJob,
     Outcome,
     ResultPart,
-    ServiceAttached,
     StageCounts,
+)
+from disco_engine.core.events import (
+    AttemptFinished,
+    AttemptsProgressed,
+    CancelRequested,
+    CreditGranted,
+    Event,
+    ServiceAttached,
     Tick,
 )
 from disco_engine.core.model import (

@@ -9,19 +9,15 @@ import grpc
 import pytest
 
 from disco.v1 import common_pb2, coordinator_pb2
+from disco_engine.core.actions import Action, Assign, CancelAttempt, HandBack, Work
 from disco_engine.core.events import (
-    Action,
-    Assign,
     AttemptFailed,
     AttemptFinished,
     AttemptReturned,
-    CancelAttempt,
     CreditGranted,
     Event,
-    HandBack,
     OutputLost,
     ServiceAttached,
-    Work,
     WorkerDraining,
     WorkerHeard,
     WorkerJoined,

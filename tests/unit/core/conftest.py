@@ -12,32 +12,34 @@ from dataclasses import dataclass, field, replace
 import pytest
 from simulator.invariants import check_tasks
 
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Announce,
     Assign,
-    AttemptFailed,
-    AttemptFinished,
-    AttemptReturned,
     Audit,
     CancelAttempt,
-    CreditGranted,
     Discard,
     Drop,
-    Event,
     FinishJob,
     HandBack,
     Outcome,
-    OutputLost,
-    PlanRecorded,
     RecordPlan,
     Seal,
+    Work,
+)
+from disco_engine.core.events import (
+    AttemptFailed,
+    AttemptFinished,
+    AttemptReturned,
+    CreditGranted,
+    Event,
+    OutputLost,
+    PlanRecorded,
     Sealed,
     SealRefused,
     ServiceAttached,
     ServiceLost,
     Tick,
-    Work,
     WorkerHeard,
     WorkerJoined,
     WorkerLost,

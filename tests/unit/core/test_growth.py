@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 from scaling.core import ONCE, Job, Scene, disturbed
 
-from disco_engine.core.events import (
-    Assign,
-    CancelAttempt,
-    CancelRequested,
-    CreditGranted,
-    FinishJob,
-    Outcome,
-)
+from disco_engine.core.actions import Assign, CancelAttempt, FinishJob, Outcome
+from disco_engine.core.events import CancelRequested, CreditGranted
 from disco_engine.core.model import Grouping
 
 SCENE = Scene(workers=6, services=3, labels=40, grant=5, samples=10, damaged=4)

@@ -6,33 +6,35 @@ from typing import TypeVar
 
 import pytest
 
-from disco_engine.core.disks import FULL_PATIENCE_S
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Announce,
     Assign,
-    AttemptFailed,
-    AttemptFinished,
     Audit,
     CancelAttempt,
-    CancelRequested,
-    CreditGranted,
     Discard,
     Drop,
-    Event,
     FinishJob,
     JobPhase,
     Outcome,
-    PlanRecorded,
     RecordPlan,
     Seal,
+    Work,
+)
+from disco_engine.core.disks import FULL_PATIENCE_S
+from disco_engine.core.events import (
+    AttemptFailed,
+    AttemptFinished,
+    CancelRequested,
+    CreditGranted,
+    Event,
+    PlanRecorded,
     Sealed,
     SealRefused,
     ServiceAttached,
     ServiceFull,
     ServiceLost,
     Tick,
-    Work,
     WorkerDraining,
     WorkerHeard,
     WorkerJoined,

@@ -3,18 +3,14 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
+from disco_engine.core.actions import Action, Announce, Assign, Drop, Seal
 from disco_engine.core.events import (
-    Action,
-    Announce,
-    Assign,
     AttemptFinished,
     CreditGranted,
-    Drop,
     Event,
     Kept,
     OutputLost,
     PlanRecorded,
-    Seal,
     Sealed,
     SealRefused,
     ServiceAttached,

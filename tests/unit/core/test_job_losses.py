@@ -5,24 +5,26 @@ from typing import TypeVar
 
 import pytest
 
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Announce,
     Assign,
-    AttemptFailed,
-    AttemptFinished,
     Audit,
     CancelAttempt,
-    CreditGranted,
     Drop,
-    Event,
     FinishJob,
     JobPhase,
     Outcome,
-    OutputLost,
-    PlanRecorded,
     RecordPlan,
     Seal,
+)
+from disco_engine.core.events import (
+    AttemptFailed,
+    AttemptFinished,
+    CreditGranted,
+    Event,
+    OutputLost,
+    PlanRecorded,
     Sealed,
     SealRefused,
     ServiceAttached,

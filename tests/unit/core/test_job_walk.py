@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from disco_engine.core.events import HandBack
+from disco_engine.core.actions import HandBack
 from disco_engine.core.model import Grouping, ServiceId, WorkerId
 
 if TYPE_CHECKING:

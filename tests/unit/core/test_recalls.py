@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from disco_engine.core.events import Announce, Assign, Discard, HandBack, Work
+from disco_engine.core.actions import Announce, Assign, Discard, HandBack, Work
 from disco_engine.core.model import AttemptId, Grouping, NodeName, ServiceId, TaskInput, WorkerId
 from disco_engine.core.recalls import PATIENCE_S, Recalls
 from disco_engine.core.services import ServicePool

@@ -8,27 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Announce,
     Assign,
+    CancelAttempt,
+    Discard,
+    HandBack,
+    Seal,
+    StageCounts,
+    Work,
+)
+from disco_engine.core.events import (
     AttemptFailed,
     AttemptFinished,
     AttemptReturned,
     AttemptsProgressed,
-    CancelAttempt,
     CreditGranted,
-    Discard,
     Event,
-    HandBack,
     PlanRecorded,
-    Seal,
     Sealed,
     ServiceAttached,
     ServiceFull,
-    StageCounts,
     Tick,
-    Work,
     WorkerDraining,
     WorkerJoined,
     WorkerLost,

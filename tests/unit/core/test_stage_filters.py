@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from disco_engine.core.events import Assign, Outcome, WorkerDraining, WorkerLost
+from disco_engine.core.actions import Assign, Outcome
+from disco_engine.core.events import WorkerDraining, WorkerLost
 from disco_engine.core.model import FailureKind, Grouping, NodeName, TaskRef, WorkerId
 from disco_engine.core.workers import ALL_STAGES, StageFilter, WorkerPool
 

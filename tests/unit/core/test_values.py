@@ -5,17 +5,8 @@ from dataclasses import replace
 import pytest
 
 from disco_engine.core import values
-from disco_engine.core.events import (
-    Assign,
-    AttemptFinished,
-    CreditGranted,
-    Drop,
-    FinishJob,
-    Outcome,
-    Seal,
-    Sealed,
-    SealRefused,
-)
+from disco_engine.core.actions import Assign, Drop, FinishJob, Outcome, Seal
+from disco_engine.core.events import AttemptFinished, CreditGranted, Sealed, SealRefused
 from disco_engine.core.model import AttemptResult, Group, Grouping, TaskRef, Values
 from disco_engine.core.values import ValueBook, key_problem
 

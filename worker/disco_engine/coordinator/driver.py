@@ -15,7 +15,7 @@ from disco_engine.coordinator.messages import assignment_of, hand_back_of
 from disco_engine.coordinator.progress import Journal
 from disco_engine.coordinator.services import Services
 from disco_engine.coordinator.workers import Workers
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Action,
     Announce,
     Assign,
@@ -23,12 +23,12 @@ from disco_engine.core.events import (
     CancelAttempt,
     Discard,
     Drop,
-    Event,
     FinishJob,
     HandBack,
     RecordPlan,
     Seal,
 )
+from disco_engine.core.events import Event
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,10 @@ from typing import NamedTuple, TypeAlias
 from disco.v1 import job_pb2, partition_pb2
 from disco_engine.coordinator.calls import PartitionCalls, ServiceSilentError
 from disco_engine.coordinator.errors import FencedError
+from disco_engine.core.actions import Discard, Drop, Seal
 from disco_engine.core.events import (
-    Discard,
-    Drop,
     Event,
     Kept,
-    Seal,
     Sealed,
     SealRefused,
     ServiceAttached,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from disco.v1 import common_pb2, coordinator_pb2
-from disco_engine.core.events import Assign, HandBack, ResultPart, StageCounts, Work
+from disco_engine.core.actions import Assign, HandBack, ResultPart, StageCounts, Work
 from disco_engine.core.model import ServiceId, Source
 from disco_engine.wire import (
     attempt_to_wire,

@@ -13,7 +13,7 @@ from disco.v1 import coordinator_pb2
 from disco_engine.coordinator.eventlog import EventLog
 from disco_engine.coordinator.messages import Addresses, result_part_of, stage_progress_of
 from disco_engine.coordinator.workers import Workers
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Announce,
     FinishJob,
     JobPhase,

@@ -10,7 +10,8 @@ from disco.v1 import coordinator_pb2
 from disco_engine.coordinator.calls import PartitionCalls
 from disco_engine.coordinator.errors import NoServiceError
 from disco_engine.coordinator.link import Feed, LinkState, ServiceLink, kept_plan
-from disco_engine.core.events import Discard, Drop, PlanRecorded, Seal
+from disco_engine.core.actions import Discard, Drop, Seal
+from disco_engine.core.events import PlanRecorded
 from disco_engine.core.model import Failure, FailureKind, Plan, ServiceId
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """When a job gives up because the disks of all its partition services are full."""
 
-from disco_engine.core.events import Outcome
+from disco_engine.core.actions import Outcome
 from disco_engine.core.job_run import JobRun
 
 FULL_PATIENCE_S = 20.0

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from disco_engine.core.events import Assign, Work
+from disco_engine.core.actions import Assign, Work
 from disco_engine.core.model import AttemptId
 from disco_engine.core.scheduling import most_attempts
 from disco_engine.core.services import Service, ServicePool

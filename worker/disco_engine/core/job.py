@@ -24,30 +24,32 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from disco_engine.core import label_table
+from disco_engine.core.actions import (
+    Action,
+    CancelAttempt,
+    FinishJob,
+    JobPhase,
+    Outcome,
+    ResultPart,
+    StageCounts,
+)
 from disco_engine.core.disks import DiskPatience
 from disco_engine.core.events import (
-    Action,
     AttemptFailed,
     AttemptFinished,
     AttemptReturned,
     AttemptsProgressed,
-    CancelAttempt,
     CancelRequested,
     CreditGranted,
     Event,
-    FinishJob,
-    JobPhase,
     Kept,
-    Outcome,
     OutputLost,
     PlanRecorded,
-    ResultPart,
     Sealed,
     SealRefused,
     ServiceAttached,
     ServiceFull,
     ServiceLost,
-    StageCounts,
     Tick,
     WorkerDraining,
     WorkerHeard,

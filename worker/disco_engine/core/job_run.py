@@ -5,7 +5,7 @@ After the job has finished, nothing is appended any more.
 """
 
 from disco_engine.core import label_table
-from disco_engine.core.events import (
+from disco_engine.core.actions import (
     Audit,
     CancelAttempt,
     Discard,

@@ -5,14 +5,8 @@ Here is what there is, how it is found, and how the user is told of it.
 
 from collections.abc import Collection
 
+from disco_engine.core.actions import Action, Announce, FinishJob, JobPhase, Work
 from disco_engine.core.dispatch import Dispatcher
-from disco_engine.core.events import (
-    Action,
-    Announce,
-    FinishJob,
-    JobPhase,
-    Work,
-)
 from disco_engine.core.inventory import Inventory
 from disco_engine.core.model import AttemptId, Failure, Plan, ServiceId, WorkerId
 from disco_engine.core.pauses import Pauses

@@ -1,6 +1,6 @@
 """The stages of a job, as its plan says: which there are, what each reads and how it writes."""
 
-from disco_engine.core.events import Work
+from disco_engine.core.actions import Work
 from disco_engine.core.model import Grouping, Layout, Plan, Stage
 from disco_engine.core.stages import StageRun
 from disco_engine.core.task import Limits

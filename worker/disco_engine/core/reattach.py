@@ -8,7 +8,8 @@ readers would see it. Copies are compared in the same way, and sealed only when 
 
 from collections.abc import Iterator, Sequence
 
-from disco_engine.core.events import Outcome, RecordPlan, ServiceAttached
+from disco_engine.core.actions import Outcome, RecordPlan
+from disco_engine.core.events import ServiceAttached
 from disco_engine.core.inventory import Found, PlansDifferError, found
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.model import AttemptId, Plan, ServiceId

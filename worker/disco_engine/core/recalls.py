@@ -12,7 +12,7 @@ ones, and need not answer: what it hands back becomes ready again, what it start
 import math
 from collections.abc import Iterator, Sequence
 
-from disco_engine.core.events import HandBack
+from disco_engine.core.actions import HandBack
 from disco_engine.core.services import ServicePool
 from disco_engine.core.stages import StageRun
 from disco_engine.core.workers import Worker, WorkerPool

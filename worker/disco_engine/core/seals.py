@@ -1,7 +1,8 @@
 """What follows from what partition services and readers say about single attempts' outputs."""
 
 from disco_engine.core import label_table
-from disco_engine.core.events import Kept, OutputLost, Sealed, SealRefused, Work
+from disco_engine.core.actions import Work
+from disco_engine.core.events import Kept, OutputLost, Sealed, SealRefused
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.model import AttemptResult, Failure, FailureKind, ServiceId
 from disco_engine.core.services import Service

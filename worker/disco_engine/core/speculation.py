@@ -12,7 +12,7 @@ about as fast as others have goes on alone. docs/design.md says why the numbers 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from disco_engine.core.events import Work
+from disco_engine.core.actions import Work
 from disco_engine.core.model import AttemptId
 from disco_engine.core.recalls import Recalls
 from disco_engine.core.scheduling import minds

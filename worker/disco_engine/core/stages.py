@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from zlib import crc32
 
 from disco_engine.core import label_table
-from disco_engine.core.events import StageCounts, Work
+from disco_engine.core.actions import StageCounts, Work
 from disco_engine.core.grouping import (
     NODE_GROUPINGS,
     Readers,

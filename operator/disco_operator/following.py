@@ -16,6 +16,8 @@ import grpc.aio
 
 from disco.v1 import coordinator_pb2
 from disco_engine.rpc import Line
+from disco_gateway.backend import Position
+from disco_operator.heard import HeardEvents
 from disco_operator.model import DiscoJob, JobKey
 from disco_operator.stream import Stream, all_events
 
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 
 MAX_EVENTS = 100
 ALL_EVENTS_DEADLINE_S = 3.0
+MAX_CHARS = 16 * 1024 * 1024
+"""Of text that is remembered in case that coordinators do not answer at the end, of all jobs."""
+MAX_CHARS_OF_JOB = 1024 * 1024
 JOBS_PER_SECOND = 50
 """Progress alone makes at most about so many jobs a second be looked at, however many run."""
 
@@ -51,6 +56,7 @@ NOTHING = News()
 class _Follower:
     key: JobKey
     stream: Stream
+    remembered: HeardEvents
     task: asyncio.Task[None] | None = None
     heard: coordinator_pb2.JobProgress | None = None
     events: deque[coordinator_pb2.JobEvent] = field(
@@ -108,7 +114,8 @@ class Following:
             epoch=heard.get("epoch", 0),
             last_event=heard.get("lastEvent", 0),
         )
-        follower = _Follower(key=job.key, stream=stream)
+        remembered = HeardEvents(self._max_chars)
+        follower = _Follower(key=job.key, stream=stream, remembered=remembered)
         self._followers[job.uid] = follower
         follower.task = self._tasks.create_task(stream.listen(), name=f"follow {job.key}")
 
@@ -154,7 +161,11 @@ class Following:
         return True
 
     async def all_events(self, job: DiscoJob) -> coordinator_pb2.WatchReply | None:
-        """Return all events that a job's coordinator keeps; None: it cannot be asked now."""
+        """Return all events that a job's coordinator keeps.
+
+        If it cannot be asked now: the newest of those that were heard while it was followed; None
+        if there are none.
+        """
         try:
             return await all_events(self._connect(job), timeout_s=ALL_EVENTS_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
@@ -162,13 +173,26 @@ class Following:
                 "coordinator cannot be asked for its events",
                 extra={"job": str(job.key), "reason": f"{error.code().name}: {error.details()}"},
             )
+            return self._remembered(job.uid)
+
+    def _remembered(self, uid: str) -> coordinator_pb2.WatchReply | None:
+        follower = self._followers.get(uid)
+        if follower is None:
             return None
+        events, _ = follower.remembered.since(Position(), uid)
+        if not events:
+            return None
+        return coordinator_pb2.WatchReply(progress=follower.heard, events=events)
+
+    def _max_chars(self) -> int:
+        return min(MAX_CHARS_OF_JOB, MAX_CHARS // max(len(self._followers), 1))
 
     def _hear(
         self, follower: _Follower, reply: coordinator_pb2.WatchReply, was_broken: bool
     ) -> None:
         before, follower.heard = follower.heard, reply.progress
         follower.events.extend(reply.events)
+        follower.remembered.hear(reply, run=0)  # of one run: a retry is followed anew
         if before is None or was_broken or _turned(before, reply.progress) or self._due(follower):
             follower.told_at = _now()
             self._on_news(follower.key)

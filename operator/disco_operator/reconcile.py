@@ -127,9 +127,10 @@ class Reconciler:
             decision = decide(job, observed, now)
             if decision.follow:
                 self._following.follow(job)
-            else:
+            again_in_s = await self._carry_out(job, body, decision, observed, now)
+            if not decision.follow:  # only now: what was heard may have to be kept
                 self._following.forget(job.uid)
-            return await self._carry_out(job, body, decision, observed, now)
+            return again_in_s
         except ClusterError:
             raise
         except Exception as error:

@@ -100,8 +100,7 @@ def test_rivals_do_the_work_of_a_slow_node_and_nothing_is_doubled(
 
 
 def slow_nodes(job: RunningJob) -> set[str]:
-    """Return the nodes of attempts that got rivals."""
+    """Return the nodes of the second stage's attempts that got rivals."""
+    rival = re.compile(r"stage reduce, task \d+ has run for .* on worker \S+ on (\S+), where ")
     notes = [event["note"] for event in job.events() if event["reason"] == "RivalStarted"]
-    return {
-        node for note in notes for node in re.findall(r"on worker \S+ on ([\w-]+), where", note)
-    }
+    return {found[1] for note in notes if (found := rival.search(note))}

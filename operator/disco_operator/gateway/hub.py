@@ -23,9 +23,9 @@ from disco_gateway.errors import (
     UnavailableError,
 )
 from disco_operator.children.events import unpacked
-from disco_operator.gateway.heard import HeardEvents
 from disco_operator.gateway.jobs import Jobs
 from disco_operator.gateway.view import ended, has_coordinator, job_of
+from disco_operator.heard import HeardEvents
 from disco_operator.model import JobKey, Json
 from disco_operator.stream import Stream
 

@@ -156,6 +156,26 @@ async def test_a_coordinator_that_is_away_cannot_be_cancelled(story: Any) -> Non
         assert not await away.following.cancel(story.job.uid, "why")
 
 
+async def test_what_was_heard_stands_in_for_a_coordinator_that_does_not_answer_at_the_end(
+    build: Any, story: Any, coordinator: Coordinator, listener: Listener
+) -> None:
+    listener.following.follow(story.job)
+    coordinator.tells(build.progress((1, 0, 0)), "one", "two")
+    await listener.news.get()
+    coordinator.tells(build.progress((0, 0, 1), phase="SUCCEEDED"), "three", first=3)
+    await listener.news.get()
+    listener.following.take_news(story.job.uid)  # as the operator does all the time
+    await coordinator.server.stop(None)
+
+    told = await listener.following.all_events(story.job)
+
+    assert told is not None
+    assert [event.text for event in told.events] == ["one", "two", "three"]
+    assert (told.progress.epoch, told.progress.last_event) == (1, 3)
+    listener.following.forget(story.job.uid)
+    assert await listener.following.all_events(story.job) is None
+
+
 async def test_forgetting_ends_the_stream(
     build: Any, story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:

@@ -48,6 +48,7 @@ class Told:
         return True
 
     async def all_events(self, job: DiscoJob) -> coordinator_pb2.WatchReply | None:
+        assert job.uid in self.followed, "what was heard is forgotten"
         return self.events
 
 

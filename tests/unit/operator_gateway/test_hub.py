@@ -13,7 +13,7 @@ from disco_gateway.backend import Position, Update
 from disco_gateway.errors import GoneError, JobNotFoundError, OverloadedError, UnavailableError
 from disco_operator.children.events import events_config_map
 from disco_operator.gateway import hub as hub_module
-from disco_operator.gateway.heard import HeardEvents
+from disco_operator.heard import HeardEvents
 from disco_operator.model import DiscoJob
 
 TOKEN = "t0ken"

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _WELCOME_S = 10.0
-_LINGER_S = 0.01  # between sendings, so that what happens meanwhile travels together
+_LINGER_S = 0.02  # between sendings, so that what happens meanwhile travels together
 
 WorkCall: TypeAlias = "grpc.aio.StreamStreamCall[Any, Any]"
 

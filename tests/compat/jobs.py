@@ -307,7 +307,7 @@ class Packed(Job):
     def map(entry, params):
         import added_module
 
-        with open("lib/given.txt") as file:
+        with open("given.txt") as file:
             yield os.environ["PACKED"], (file.read(), added_module.value)
 
 

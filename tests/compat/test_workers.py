@@ -55,7 +55,7 @@ def test_what_a_job_takes_along_can_be_looked_at() -> None:
     assert jobdict["worker"].endswith("disco/worker/classic/worker.py")
     assert worker.jobenvs(job)["LD_LIBRARY_PATH"] == "lib"
     assert worker.jobhome(job, required_files={"a.txt": b"x"})[:2] == b"PK"
-    assert worker.jobzip(job, required_files={"a.txt": b"x"}).namelist()[-1] == "lib/a.txt"
+    assert worker.jobzip(job, required_files={"a/b.txt": b"x"}).namelist()[-1] == "a/b.txt"
     assert worker.get_modules(job) == []
 
 

@@ -82,7 +82,7 @@ class Administration:
             input=[_urls_of(item) for item in told["inputs"]],
             env=pack.jobenvs,
             jobdata=pack.jobdata,
-            required_files={name.removeprefix("lib/"): data for name, data in files.items()},
+            required_files=files,
             scheduler=told.get("scheduler") or {},
             owner=told["owner"],
             save_results=bool(told.get("save_results")),

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from disco.payload import LOADER, Header, join_payload
 from disco.sources import ModuleFiles, is_installed
 from disco.v1 import job_pb2
 from disco.worker.hooks import JobHooks, overrides
+from disco.worker.jobhome import LIBRARY
 from disco.worker.modutil import unimported
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def pack_job(
     Args:
         job: The job.
         jobargs: Arguments of ``Job.run``.
-        required_files: Paths of files that travel, to ``lib/NAME``; or a dict of name to bytes.
+        required_files: Paths of files that travel, to ``lib/NAME``; or a dict of bytes by place.
         required_modules: Names of modules that travel although nothing imports them.
         modules: Where the files are noted that travel, and those that do not; None: nobody asks.
 
@@ -144,8 +145,8 @@ def _archive(modules: ModuleFiles, required_files: Any) -> DiscoZipFile:
     archive = DiscoZipFile()
     for name, path in modules.files.items():
         archive.write(path, name)
-    for name, content in _required(required_files, modules):
-        archive.writestr(f"lib/{name}", content)
+    for place, content in _required(required_files, modules):
+        archive.writestr(place, content)
     return archive
 
 
@@ -166,18 +167,21 @@ def _add_modules(
 
 
 def _required(files: Any, modules: ModuleFiles) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) of the files that the job asked for."""
-    pairs = files.items() if isinstance(files, Mapping) else ((path, None) for path in files)
+    """Yield (place in the ZIP, content) of the files that the job asked for."""
     given: dict[str, Path] = {}
-    for name, content in pairs:
+    for name, place, content in _placed(files):
         path = Path(name)
-        before = given.setdefault(path.name, path)
+        before = given.setdefault(place, path)
         if before is not path:
-            if before == path:
+            if before == path and content is None:
                 continue
             raise DiscoError(
-                f"required files {before} and {path}: both would be lib/{path.name};"
-                " rename one of them"
+                f"required files {before} and {path}: both would be {place}; rename one of them"
+            )
+        if place in modules.files:
+            raise DiscoError(
+                f"required file {name}: the job's module {modules.files[place]} would be there as"
+                " well; rename one of them"
             )
         if not modules.may_travel(path.name):
             raise DiscoError(
@@ -191,9 +195,29 @@ def _required(files: Any, modules: ModuleFiles) -> Iterator[tuple[str, bytes]]:
                 " of the two"
             )
         try:
-            yield path.name, path.read_bytes() if content is None else bytes(content)
+            yield place, path.read_bytes() if content is None else bytes(content)
         except OSError as error:
             raise DiscoError(f"required file {name}: {error.strerror or error}") from error
+
+
+def _placed(files: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Yield name, place in the ZIP, and content (None: to be read) of each file.
+
+    As in Disco, files that are given by their paths are in ``lib``, and those that are given with
+    their content are where their names say.
+    """
+    if not isinstance(files, Mapping):
+        for path in files:
+            yield path, f"{LIBRARY}/{Path(path).name}", None
+        return
+    for name, content in files.items():
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or not place.name:
+            raise DiscoError(
+                f"required file {name!r}: name its place below the directory that tasks run in,"
+                " such as 'lib/words.txt'"
+            )
+        yield name, str(place), content
 
 
 def _modules_of(job: object, jobargs: Mapping[str, Any]) -> list[ModuleType]:

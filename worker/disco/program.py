@@ -20,6 +20,7 @@ from disco.travelled import import_script, set_environment, show_sources, use_or
 from disco.util import globalize
 from disco.worker.base import PlannedStage, Worker
 from disco.worker.hooks import overrides
+from disco.worker.jobhome import LIBRARY
 from disco.worker.modutil import unimported
 from disco.worker.params import ParamsCopies, merged_params
 from disco.worker.saving import saving_stages
@@ -196,10 +197,12 @@ def _watching(
 
 
 def _home_of(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> str | None:
-    """Return the directory in which files that travelled are at ``lib/NAME``, if there are any."""
-    if worker.getitem("required_files", job, jobargs) or overrides(worker, "jobzip"):
+    """Return the directory with the files that travelled, if there are any."""
+    files = worker.getitem("required_files", job, jobargs)
+    if files or overrides(worker, "jobzip"):
+        names = (LIBRARY, *(files if isinstance(files, Mapping) else ()))
         for place in sys.path:
-            if Path(place, "lib").is_dir():
+            if any(Path(place, name).exists() for name in names):
                 return place
     return None
 

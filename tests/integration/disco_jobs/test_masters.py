@@ -25,7 +25,7 @@ def say(name, payload=""):
     return sys.stdin.readline()
 
 say("WORKER", {{"version": "1.1", "pid": 1}})
-words = json.loads(open("notes.txt").read())
+words = json.loads(open("data/notes.txt").read())
 with open("made", "wb") as made:
     for key, value in words.items():
         made.write(f"{{len(key)}} {{key}} {{len(value)}} {{value}}\\n".encode())
@@ -85,12 +85,12 @@ def test_a_job_that_is_killed_or_purged_is_dead_or_unknown_and_so_is_its_chain(
 
 def pack(**changes: Any) -> bytes:
     home = DiscoZipFile()
-    home.writestr("lib/words", PROGRAM)
-    home.writestr("lib/notes.txt", '{"one": "1", "two": "22"}')
+    home.writestr("bin/words", PROGRAM)
+    home.writestr("data/notes.txt", '{"one": "1", "two": "22"}')
     home.close()
     told = {
         "prefix": "packed",
-        "worker": "lib/words",
+        "worker": "bin/words",
         "owner": "me@here",
         "pipeline": [["map", "split", False]],
         "inputs": [[0, 0, ["raw://x"]]],

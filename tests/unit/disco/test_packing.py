@@ -227,7 +227,7 @@ code = pack_job(
     Job('J'), {'map': tagged}, required_modules=['plugin', 'json'],
     required_files=['stop words.txt'],
 )
-again = pack_job(Job('J'), {'map': tagged}, required_files={'made.txt': b'made'})
+again = pack_job(Job('J'), {'map': tagged}, required_files={'lib/made.txt': b'made'})
 print(code.modules_zip.hex(), again.modules_zip.hex(), code.payload.hex())
 """,
     )
@@ -271,10 +271,28 @@ def test_of_two_required_files_with_one_name_none_is_left_out_silently(tmp_path:
     for path in paths:
         path.parent.mkdir()
         path.write_text(path.parent.name)
-    for files in ([str(path) for path in paths], {"one/words.txt": b"1", "two/words.txt": b"2"}):
-        with pytest.raises(DiscoError, match=r"both would be lib/words\.txt; rename one of them"):
-            pack_job(Job(), {}, required_files=files)
+    with pytest.raises(DiscoError, match=r"both would be lib/words\.txt; rename one of them"):
+        pack_job(Job(), {}, required_files=[str(path) for path in paths])
+    with pytest.raises(DiscoError, match=r"both would be lib/words\.txt; rename one of them"):
+        pack_job(Job(), {}, required_files={"lib/words.txt": b"1", "lib//./words.txt": b"2"})
     pack_job(Job(), {}, required_files=[str(paths[0])] * 2)
+
+
+def test_required_files_with_their_content_are_where_their_names_say() -> None:
+    files = {"words.txt": b"1", "lib/words.txt": b"2", "data/a/words.txt": b"3"}
+    assert names_in(pack_job(Job(), {}, required_files=files)) == sorted(files)
+
+
+def test_a_required_file_never_takes_the_place_of_a_module(write: Write) -> None:
+    script = write("words.py", "")
+    with pytest.raises(DiscoError, match=r"required file words\.py: the job's module .* be there as"):
+        pack_reference("words.py", {}, directory=script.parent, required_files={"words.py": b""})
+
+
+@pytest.mark.parametrize("name", ["/etc/words.txt", "../words.txt", "lib/../../x", "", "."])
+def test_required_files_cannot_be_outside_the_job_s_directory(name: str) -> None:
+    with pytest.raises(DiscoError, match=f"required file '{name}': name its place below the"):
+        pack_job(Job(), {}, required_files={name: b""})
 
 
 def test_a_required_file_that_is_missing_is_named() -> None:

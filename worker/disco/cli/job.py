@@ -127,7 +127,7 @@ def _job_of(worker: Path, inputs: tuple[str, ...], flags: dict[str, Any]) -> "Jo
         input=list(inputs),
         env=dict(flags["env"]),
         jobdata=_data(flags["data"]),
-        required_files={path.name: _content(path) for path in (*flags["files"], worker)},
+        required_files={f"lib/{path.name}": _content(path) for path in (*flags["files"], worker)},
         scheduler={key: reify(value) for key, value in flags["scheduler"]},
         owner=flags["owner"],
     )

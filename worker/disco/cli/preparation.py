@@ -14,6 +14,7 @@ from disco.job import Job
 from disco.submission import job_spec, unique_name
 from disco.v1 import job_pb2
 from disco.worker.base import Worker
+from disco.worker.jobhome import LIBRARY
 from disco.worker.params import merged_params
 from disco.worker.saving import is_saved
 from disco_engine.local.machine import cores
@@ -85,7 +86,7 @@ def jobargs_of(request: JobRequest, job: Job, worker: Worker) -> dict[str, Any]:
 
 def _contents(paths: Sequence[str]) -> dict[str, bytes]:
     try:
-        return {path: Path(path).read_bytes() for path in paths}
+        return {f"{LIBRARY}/{Path(path).name}": Path(path).read_bytes() for path in paths}
     except OSError as error:
         raise WrongUseError(f"--file {error.filename}: {error.strerror}") from error
 

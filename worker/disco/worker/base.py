@@ -81,7 +81,8 @@ class Worker(TaskHooks, JobHooks, dict[str, Any]):
         ``copies``          partition services that keep each output: 1, or 2, so that losing one
                             costs no task
         ``split_size``      bytes of text per task; larger files are split at line boundaries
-        ``required_files``  paths of files, or a dict of name to bytes, that travel with the job
+        ``required_files``  paths of files that travel, to ``lib/NAME`` of the directory that tasks
+                            run in; or a dict of bytes by the place there
         ``required_modules`` names of modules that travel and that functions need not import
         ``requirements``    packages that pip installs for a job on a cluster, as in ["numpy>=2"]
         ``allow_secrets``   names of files that travel although they look like secrets

@@ -12,10 +12,13 @@ LIBRARY = "lib"
 
 
 def travelled(name: str) -> Path | None:
-    """Return where the file called *name* is that travelled with the job; None: it did not.
+    """Return where a file is that travelled with the job; None: it did not.
 
-    That is ``lib/`` beside the job's modules, or these modules' own directory: there is what a
+    It is in ``lib/`` beside the job's modules, or in these modules' own directory: there is what a
     ConfigMap, an archive or an image has beside the job's module.
+
+    Args:
+        name: Its place in the job home.
     """
     for place in map(Path, sys.path):
         for path in (place / LIBRARY / name, place / name):
@@ -25,7 +28,7 @@ def travelled(name: str) -> Path | None:
 
 
 def required(names: Iterable[str]) -> dict[str, Path]:
-    """Return where files are that travelled with the job, by name.
+    """Return where files are that travelled with the job, by their places in the job home.
 
     Raises:
         ProgramError: FATAL: one of them is nowhere.
@@ -44,18 +47,19 @@ def required(names: Iterable[str]) -> dict[str, Path]:
 def make_home(directory: Path, files: Mapping[str, Path | bytes]) -> Path:
     """Make the job home of an attempt.
 
-    Files are beside each other; ``lib`` is another name of the directory, since Disco's programs
-    look for their files there, too.
+    ``lib`` is another name of the directory, since Disco's programs look for their files there,
+    too.
 
     Args:
         directory: Where to make it.
-        files: What to put there, by name. What the program changes, it changes for itself.
+        files: What to put there, by place. What the program changes, it changes for itself.
     """
     home = directory / "home"
     home.mkdir()
     (home / LIBRARY).symlink_to(".")
     for name, content in files.items():
         target = home / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
             target.write_bytes(content)
         else:

@@ -31,7 +31,7 @@ class Program:
     Attributes:
         name: The program's: a path where the workers run, or of a file that travels with the job.
         arguments: Of its command line.
-        files: Names of the other files that travel.
+        files: Where the other files that travel are in the job home.
         environment: Variables that it has besides those of the slot.
         data: What the job file has for it.
         input_format: Of the files that hold what earlier stages have written.
@@ -47,6 +47,11 @@ class Program:
     input_format: str = "pickle"
     patience: Patience = field(default_factory=Patience)
     limits_messages: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where it is in the job home, if it travels."""
+        return self.name if self.name in self.files else os.path.basename(self.name)
 
 
 class ProgramTasks:
@@ -94,11 +99,10 @@ class ProgramTasks:
     def _prepared(self, context: TaskContext) -> tuple[list[str], Path]:
         """Return the command line and the job home."""
         program = self._program
-        installed = _installed(program.name)
-        name = os.path.basename(program.name)
-        files = required(program.files if installed else (name, *program.files))
+        installed = _installed(program)
+        files = required(program.files if installed else (program.place, *program.files))
         home = make_home(context.scratch, {**files, JOBFILE: self._jobpack(context).dumps()})
-        return [installed or str(home / name), *program.arguments], home
+        return [installed or str(home / program.place), *program.arguments], home
 
     def _jobpack(self, context: TaskContext) -> JobPack:
         """Return what the job file has: what the author gave the program, but no files again."""
@@ -152,14 +156,14 @@ class ProgramTasks:
                 ) from error
 
 
-def _installed(program: str) -> str | None:
+def _installed(program: Program) -> str | None:
     """Return the path of a program that is there wherever workers run; None: it travels.
 
     One that has travelled is meant also if something on the PATH has the same name.
     """
-    if os.path.isabs(program):
-        return program
-    return None if travelled(os.path.basename(program)) else shutil.which(program)
+    if os.path.isabs(program.name):
+        return program.name
+    return None if travelled(program.place) else shutil.which(program.name)
 
 
 def _why(error: OSError) -> str:

@@ -10,7 +10,7 @@ The same program runs the tasks of all stages; it is told which one each is.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from disco.worker.executable.conversation import Patience
 from disco.worker.executable.inputs import WRITERS
 from disco.worker.executable.tasks import Program, ProgramTasks
 from disco.worker.hooks import TaskHooks
+from disco.worker.jobhome import LIBRARY
 from disco.worker.params import Params
 from disco_engine.core.model import Grouping
 
@@ -43,8 +44,8 @@ class Executable(BaseWorker):
         ``arguments``      texts: what its command line has besides
         ``env``            a dict of environment variables
         ``jobdata``        bytes for the program, in the job file that TASK names
-        ``required_files`` what it finds in its working directory, the job home, under the files'
-                           names
+        ``required_files`` what it finds in its working directory, the job home: paths of files,
+                           which have their names there, or a dict of bytes by the place
         ``input_format``   "pickle" or "netstring": of the files in which later stages find what
                            the stage before them has written
         ``pipeline``       a list of (grouping, name of the stage)
@@ -73,7 +74,7 @@ class Executable(BaseWorker):
         if path is None:
             return value
         if isinstance(value, Mapping):
-            return {path.name: path.read_bytes(), **value}
+            return {f"{LIBRARY}/{path.name}": path.read_bytes(), **value}
         return [*value, path]
 
     def planned_stages(self, job: object, jobargs: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
@@ -126,13 +127,20 @@ class Executable(BaseWorker):
         return Program(
             name=str(name),
             arguments=tuple(arguments),
-            files=tuple(os.path.basename(str(file)) for file in value("required_files")),
+            files=tuple(_names_of(value("required_files"))),
             environment=dict(env),
             data=bytes(value("jobdata")),
             input_format=value("input_format"),
             patience=value("patience"),
             limits_messages=bool(value("limit_messages")),
         )
+
+
+def _names_of(files: Any) -> Iterator[str]:
+    """Yield where files that travel are in the job home, of which ``lib`` is another name."""
+    for file in files:
+        place = str(file).removeprefix(f"{LIBRARY}/")
+        yield place if isinstance(files, Mapping) else os.path.basename(place)
 
 
 def _here(program: str, job: object) -> Path | None:

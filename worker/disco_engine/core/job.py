@@ -12,12 +12,12 @@ changes itself (copying 50,000 tasks per event would be absurd), but a single ta
        +------------------------------------+----------------+--> FAILED, CANCELLED
 
 Here is only which event makes which moves. Where to find the rest: ``job_run`` the moves, ``task``
-the life of a task, ``stages`` a stage's tasks and what they left, ``grouping`` which tasks there
-are and what they read, ``dispatch``, ``scheduling`` and ``recalls`` who runs what, ``workers``,
-``exclusion`` and ``services`` who is there, ``speculation`` and ``yardstick`` which slow attempts
-get rivals, ``seals`` what services say about single attempts, ``reattach`` and ``inventory`` what
-they were found to hold, ``losses`` what has to be made again, ``disks`` when they are full,
-``values`` what tasks leave beside their records.
+the life of a task, ``stage_tasks`` and ``stages`` a stage's tasks and what they left, ``grouping``
+which tasks there are and what they read, ``giving``, ``dispatch``, ``scheduling`` and ``recalls``
+who runs what, ``workers``, ``exclusion`` and ``services`` who is there, ``speculation`` and
+``yardstick`` which slow attempts get rivals, ``seals`` what services say about single attempts,
+``reattach`` and ``inventory`` what they were found to hold, ``losses`` what has to be made again,
+``disks`` when they are full, ``values`` what tasks leave beside their records.
 """
 
 from collections.abc import Collection
@@ -56,6 +56,7 @@ from disco_engine.core.events import (
     WorkerJoined,
     WorkerLost,
 )
+from disco_engine.core.giving import ask_back, assign, start_rivals
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.model import (
     AttemptId,
@@ -193,9 +194,9 @@ class JobMachine:
         self._react(event)
         if run.finish is None:
             run.end_pauses()
-            run.assign()
+            assign(run)
             if isinstance(event, Tick):
-                run.start_rivals()
+                start_rivals(run)
         actions, run.actions = run.actions, []
         return actions
 
@@ -364,7 +365,7 @@ class JobMachine:
             self._worker_lost(name, f"nothing was heard of it for {lease:g} s")
         run.workers.end_exclusions(now)
         run.wake_all = True
-        run.ask_back()
+        ask_back(run)
         deadline = self._settings.deadline_s
         if deadline and now - self._started_at > deadline:
             text = f"the job ran longer than its deadline of {deadline:g} s; raise deadline_s"

@@ -47,7 +47,6 @@ from disco_engine.core.task_events import (
     SealOutput,
     StopRun,
 )
-from disco_engine.core.workers import Worker
 
 _PHASE_AFTER = {
     Outcome.SUCCEEDED: JobPhase.SUCCEEDED,
@@ -404,46 +403,3 @@ class JobRun(JobState):
         self.emit(finish)
         self.finish = finish
         self.phase = _PHASE_AFTER[outcome]
-
-    # --- giving out tasks ---------------------------------------------------------------------
-
-    def ask_back(self) -> None:
-        """Have attempts handed back that others could start at once."""
-        for question in self.recalls.ask(self.now):
-            self.emit(question)
-
-    def assign(self) -> None:
-        """Give tasks to workers that may have become able to take some."""
-        for stage in self.stages:
-            if stage.queue and self.workers.find_taker(stage.chosen_as):
-                self.wake_all = True
-        able = self._woken()
-        if not able:
-            return
-        for assigned in self._dispatcher.give_out(able, self.now):
-            self.emit(assigned)
-            attempt = assigned.id
-            stage = self.stages[attempt.stage]
-            if stage.is_retried(attempt.task):
-                text = f"{self.name_of(stage, attempt.task)}: attempt {attempt.attempt}"
-                worker = assigned.worker
-                self.announce("task-retried", text, stage=stage, attempt=attempt, worker=worker)
-
-    def _woken(self) -> list[Worker]:
-        """Return the workers that may have become able, and wake nobody any more."""
-        wake_all, wake = self.wake_all, self.wake
-        self.wake_all, self.wake = False, None
-        if wake_all:
-            return self.workers.all_usable()
-        one = None if wake is None else self.workers.usable(wake)
-        return [one] if one is not None and one.credit > 0 else []
-
-    def start_rivals(self) -> None:
-        """Let others try, too, what takes long on one worker near a stage's end."""
-        for slow, worker in self._speculation.rivals(self.now):
-            stage, index = slow.stage, slow.attempt.task
-            assigned = self._dispatcher.give_rival(stage, index, worker, self.now)
-            self.emit(assigned)
-            text = f"{self.name_of(stage, index)} {slow.reason}; {worker.place} tries, too"
-            attempt = assigned.id
-            self.announce("speculated", text, stage=stage, attempt=attempt, worker=worker.id)

@@ -62,11 +62,11 @@ class JobState:
         self.wake: WorkerId | None = None
         self._limits = Limits(settings.max_attempts, settings.max_consecutive_losses)
         self.stages = [StageRun(0, Work.PLAN, "plan", limits=self._limits, values=self.values)]
-        self._dispatcher = Dispatcher(
+        self.dispatcher = Dispatcher(
             epoch, self.stages, self.workers, self.services, copies=settings.copies
         )
         self.recalls = Recalls(self.stages, self.workers, self.services)
-        self._speculation = Speculation(
+        self.speculation = Speculation(
             settings, self.stages, self.workers, self.services, self.recalls
         )
         # What the plan task answered, while the services are asked to record it.

@@ -1,7 +1,6 @@
-"""One stage of a job while it runs: its tasks, which of them are ready, and what they left.
+"""One stage of a job while it runs: which tasks it has, what they read and what they left.
 
-Single tasks change through ``task.step`` only, and only in ``StageRun.apply``, which keeps the
-counters, the queue and the job's values in agreement with them.
+How single tasks come along is in ``core.stage_tasks``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,17 +28,14 @@ from disco_engine.core.model import (
     TaskRef,
 )
 from disco_engine.core.outputs import StageOutputs
-from disco_engine.core.scheduling import Avoid, ReadyQueue
-from disco_engine.core.task import Limits, Task, TaskState, step
+from disco_engine.core.stage_tasks import StageTasks
+from disco_engine.core.task import Limits, Task, TaskState
 from disco_engine.core.task_events import (
     Action,
     Cancelled,
     DropOutput,
     Event,
     Output,
-    Ready,
-    Started,
-    Unready,
 )
 from disco_engine.core.values import ValueBook
 from disco_engine.core.yardstick import Yardstick
@@ -47,40 +43,28 @@ from disco_engine.core.yardstick import Yardstick
 Reads = tuple[tuple[TaskInput, ...], tuple[Source, ...]]
 """What a task reads: inputs in the first stage, sources in the others."""
 
-_BUSY = frozenset({TaskState.RUNNING, TaskState.KEEPING, TaskState.SEALING})
 
-
-class StageRun:
+class StageRun(StageTasks):
     """One stage.
 
     Args:
-        number: Its index in the job: 0 is the plan stage.
-        work: What its tasks are.
-        name: For people.
         how: How its tasks follow from what they read.
         before: The stage it reads; None in the first stage, and for plan and commit.
         inputs: What the first stage reads.
-        limits: How often each task may fail.
-        values: What all tasks of the job leave beside their records.
+        number, work, name, limits, values: As for its tasks (``StageTasks``).
 
     Attributes:
         layout: How its output will be read.
         sort_output: The next stage wants sorted blocks.
         write_output: Its records go to the job's output; nothing is pushed.
         even_if_empty: It has its one task even if there is nothing to read.
-        planned: Its tasks are known.
         arrangement: Part of every task's group (see Group): which outputs, on which nodes, were
             grouped by node, here or before. None: nothing was.
-        open: Its inputs are complete, so its tasks may run.
         groups: What each task is about.
-        tasks: As many as groups.
-        queue: The tasks that are ready; closed while the stage is not open.
         outputs: Sums over what is sealed.
         missing: Tasks that are done, but whose output is gone. Nobody needed it when it went.
         version: Grows whenever ``outputs`` changes.
-        floor: Attempts up to this number belong to tasks of an earlier planning of the stage.
         yardstick: How long its attempts take.
-        rivals: How many attempts were started beside others.
         started_s: First assignment (or planning, if there is no task); None: not yet.
         finished_s: Last seal; None: not yet.
     """
@@ -102,41 +86,26 @@ class StageRun:
         before: "StageRun | None" = None,
         inputs: tuple[TaskInput, ...] = (),
     ) -> None:
-        self.number = number
-        self.work = work
-        self.name = name
+        super().__init__(number, work, name, limits=limits, values=values)
         self.grouping = how
         self.before = before
-        self.floor = 0
         self.started_s: float | None = None
         self.finished_s: float | None = None
-        self._limits = limits
-        self._values = values
         self._inputs = inputs
         self._inputs_by_group: dict[Group, tuple[TaskInput, ...]] = {}
         self.version = 0
-        self._empty()
 
     def _empty(self) -> None:
-        self.planned = False
+        super()._empty()
         self.arrangement: int | None = None
-        self.open = False
         self.groups: list[Group] = []
-        self.tasks: list[Task] = []
-        self.queue = ReadyQueue()
         self.outputs = StageOutputs()
         self.missing: set[int] = set()
-        self.avoid: dict[int, Avoid] = {}
         self.yardstick = Yardstick()
-        self.rivals = 0
         self._sorted = True
-        self._waiting: set[int] = set()
-        # Became ready after they had been lost: the inputs may have been the reason.
-        self._lost_before: set[int] = set()
         self._readers: Readers | None = None  # made when it is first asked for
         # Tasks whose output was counted in since the next stage looked; None: it never has.
         self._renewed: list[int] | None = None
-        self._busy = self._done = self._retries = 0
         self._records_in = self._bytes_in = self._file_records = 0
 
     @property
@@ -148,25 +117,6 @@ class StageRun:
     def pushes(self) -> bool:
         """Its attempts push what they write to a partition service."""
         return self.work is Work.RUN and not self.write_output
-
-    @property
-    def any_done(self) -> bool:
-        """At least one task is done."""
-        return self._done > 0
-
-    @property
-    def any_running(self) -> bool:
-        """At least one task has been given to a worker and is not done."""
-        return self._busy > 0
-
-    @property
-    def complete(self) -> bool:
-        """Every task is done."""
-        return self.planned and self._done == len(self.tasks)
-
-    def mostly_done(self, share: float) -> bool:
-        """Return whether that share of its tasks is done, and at least one, but not all."""
-        return max(1, int(share * len(self.tasks))) <= self._done < len(self.tasks)
 
     @property
     def inputs_version(self) -> int:
@@ -245,77 +195,6 @@ class StageRun:
             for index in range(first, first + len(groups))
         ]
 
-    # --- tasks --------------------------------------------------------------------------------
-
-    def apply(self, index: int, event: Event) -> list[Action]:
-        """Give *event* to a task and return what must be done.
-
-        Raises:
-            IllegalTransition: The event cannot happen.
-        """
-        old = self.tasks[index]
-        new, actions = step(old, event)
-        if new is old:
-            return actions
-        self.tasks[index] = new
-        if new.state is not old.state:
-            self._busy += (new.state in _BUSY) - (old.state in _BUSY)
-            self._done += (new.state is TaskState.DONE) - (old.state is TaskState.DONE)
-            if old.state is TaskState.READY:
-                self.queue.remove(index)
-            elif old.state is TaskState.WAITING:
-                self._waiting.discard(index)
-            if new.state is TaskState.READY:
-                self.queue.add(index, self._home_of(index), self.avoid.pop(index, None))
-                if new.losses:
-                    self._lost_before.add(index)
-            elif new.state is TaskState.WAITING:
-                self._waiting.add(index)
-        if new.output is not old.output or new.state is TaskState.DONE:
-            self._note_values(new)
-        if isinstance(event, Started):
-            if old.state is TaskState.RUNNING:
-                self.rivals += 1
-            elif self.is_retried(index):
-                self._retries += 1
-        return actions
-
-    def _note_values(self, task: Task) -> None:
-        output = task.output
-        if output is not None and task.state is TaskState.DONE:
-            self._values.put(task.ref, output.values)
-        else:  # what the task had before, if it was done before, counts until it is done again
-            self._values.reserve(task.ref, output.values if output else ())
-
-    def is_retried(self, index: int) -> bool:
-        """Return whether a task was given out more than once, not counting what was given back."""
-        task = self.tasks[index]
-        return task.started - task.returned > self.floor + 1
-
-    def open_inputs(self, *, renewed: bool) -> None:
-        """Make every task ready that waits.
-
-        Args:
-            renewed: The inputs were incomplete for a while.
-        """
-        self.open = True
-        self.queue.open()
-        for index in sorted(self._waiting):
-            self.apply(index, Ready(renewed))
-
-    def close_inputs(self) -> None:
-        """Let no more tasks start until the inputs are complete again.
-
-        What is ready stays in the closed queue, so this takes no time for each task; but what was
-        lost before waits, so that its losses are forgotten when the inputs have been renewed.
-        """
-        self.open = False
-        self.queue.close()
-        for index in sorted(self._lost_before):
-            if self.tasks[index].state is TaskState.READY:
-                self.apply(index, Unready())
-        self._lost_before.clear()
-
     def reads(self, index: int) -> Reads:
         """Return what a task reads now."""
         group = self.groups[index]
@@ -335,7 +214,6 @@ class StageRun:
         return (), sources_of(group, self.before.number, read.held, read.homes)
 
     def _home_of(self, index: int) -> NodeName | None:
-        """Return the node with most of what a task reads; None: none in particular."""
         group = self.groups[index]
         if self.before is None or group.node is not None:
             return group.node

@@ -5,7 +5,7 @@ from collections import Counter
 from disco_engine.core.actions import Outcome
 from disco_engine.core.job import JobMachine
 from disco_engine.core.model import AttemptId, Values
-from disco_engine.core.task import SETTLING, TaskState
+from disco_engine.core.task_state import SETTLING, TaskState
 from disco_engine.core.values import MAX_JOB_BYTES, size_of_all
 
 

@@ -21,8 +21,9 @@ from disco_engine.core.model import (
     WorkerId,
 )
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import Decision, Task, TaskState
+from disco_engine.core.task import Decision
 from disco_engine.core.task_events import DropOutput, Output, SealOutput
+from disco_engine.core.task_state import Task, TaskState
 from disco_engine.core.workers import StageFilter, Worker, WorkerPool
 from disco_engine.outputs import committing
 from disco_engine.partition import intake, stage

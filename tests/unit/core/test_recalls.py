@@ -9,8 +9,8 @@ from disco_engine.core.model import AttemptId, Grouping, NodeName, ServiceId, Ta
 from disco_engine.core.recalls import PATIENCE_S, Recalls
 from disco_engine.core.services import ServicePool
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import Limits
 from disco_engine.core.task_events import Run, Started
+from disco_engine.core.task_state import Limits
 from disco_engine.core.values import ValueBook
 from disco_engine.core.workers import StageFilter, Worker, WorkerPool
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from disco_engine.core.model import AttemptId, Failure, FailureKind, ServiceId, TaskRef, WorkerId
-from disco_engine.core.task import SETTLING, IllegalTransition, Limits, Task, TaskState, step
+from disco_engine.core.task import IllegalTransition, step
 from disco_engine.core.task_events import (
     Action,
     Adopted,
@@ -34,6 +34,7 @@ from disco_engine.core.task_events import (
     StopRun,
     Unready,
 )
+from disco_engine.core.task_state import SETTLING, Limits, Task, TaskState
 
 S0, S1 = ServiceId("ps-0"), ServiceId("ps-1")
 REF = TaskRef(1, 7)

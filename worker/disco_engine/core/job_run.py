@@ -24,7 +24,6 @@ from disco_engine.core.losses import reopen_needed
 from disco_engine.core.model import AttemptId, Failure, FailureKind, Plan, ServiceId
 from disco_engine.core.pipeline import stages_of
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import SETTLING, TaskState
 from disco_engine.core.task_events import (
     Action as TaskAction,
 )
@@ -47,6 +46,7 @@ from disco_engine.core.task_events import (
     SealOutput,
     StopRun,
 )
+from disco_engine.core.task_state import SETTLING, TaskState
 
 _PHASE_AFTER = {
     Outcome.SUCCEEDED: JobPhase.SUCCEEDED,

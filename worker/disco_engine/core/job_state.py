@@ -15,7 +15,7 @@ from disco_engine.core.services import ServicePool
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.speculation import Speculation
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import Limits
+from disco_engine.core.task_state import Limits
 from disco_engine.core.values import ValueBook
 from disco_engine.core.workers import WorkerPool
 

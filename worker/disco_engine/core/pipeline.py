@@ -3,7 +3,7 @@
 from disco_engine.core.actions import Work
 from disco_engine.core.model import Grouping, Layout, Plan, Stage
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import Limits
+from disco_engine.core.task_state import Limits
 from disco_engine.core.values import ValueBook
 
 

@@ -14,8 +14,8 @@ from disco_engine.core.inventory import Found, PlansDifferError, found
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.model import AttemptId, Plan, ServiceId
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import TaskState
 from disco_engine.core.task_events import Output
+from disco_engine.core.task_state import TaskState
 
 
 def service_attached(run: JobRun, event: ServiceAttached) -> None:

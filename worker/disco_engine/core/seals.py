@@ -7,8 +7,8 @@ from disco_engine.core.job_run import JobRun
 from disco_engine.core.model import AttemptResult, Failure, FailureKind, ServiceId
 from disco_engine.core.services import Service
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import SETTLING
 from disco_engine.core.task_events import Output, Run
+from disco_engine.core.task_state import SETTLING
 from disco_engine.core.values import MAX_JOB_BYTES
 
 NOWHERE = ServiceId("")

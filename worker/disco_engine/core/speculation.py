@@ -19,7 +19,7 @@ from disco_engine.core.scheduling import minds
 from disco_engine.core.services import ServicePool
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task import Task, TaskState
+from disco_engine.core.task_state import Task, TaskState
 from disco_engine.core.workers import Worker, WorkerPool
 
 MIN_RUN_S = 1.0

@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from disco_engine.core.actions import Work
 from disco_engine.core.model import NodeName
 from disco_engine.core.scheduling import Avoid, ReadyQueue
-from disco_engine.core.task import Limits, Task, TaskState, step
+from disco_engine.core.task import step
 from disco_engine.core.task_events import Action, Event, Ready, Started, Unready
+from disco_engine.core.task_state import Limits, Task, TaskState
 from disco_engine.core.values import ValueBook
 
 _BUSY = frozenset({TaskState.RUNNING, TaskState.KEEPING, TaskState.SEALING})

@@ -29,7 +29,6 @@ from disco_engine.core.model import (
 )
 from disco_engine.core.outputs import StageOutputs
 from disco_engine.core.stage_tasks import StageTasks
-from disco_engine.core.task import Limits, Task, TaskState
 from disco_engine.core.task_events import (
     Action,
     Cancelled,
@@ -37,6 +36,7 @@ from disco_engine.core.task_events import (
     Event,
     Output,
 )
+from disco_engine.core.task_state import Limits, Task, TaskState
 from disco_engine.core.values import ValueBook
 from disco_engine.core.yardstick import Yardstick
 

@@ -1,4 +1,4 @@
-"""The life of one task, as values and one pure function.
+"""The life of one task: one pure function, from a task (``core.task_state``) to the next.
 
 ::
 
@@ -30,10 +30,9 @@ attempt that was never started, and an event that only a bug of the caller can p
 """
 
 from dataclasses import replace
-from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from disco_engine.core.model import AttemptId, Failure, FailureKind, ServiceId, TaskRef
+from disco_engine.core.model import AttemptId, Failure, FailureKind, ServiceId
 from disco_engine.core.pauses import pause_after_failures, pause_after_losses
 from disco_engine.core.task_events import (
     Action,
@@ -62,74 +61,11 @@ from disco_engine.core.task_events import (
     StopRun,
     Unready,
 )
-
-
-class TaskState(StrEnum):
-    """Where a task stands; the value is what users see."""
-
-    WAITING = "waiting"  # its inputs are incomplete, or it pauses before a retry
-    READY = "ready"  # any worker may run it
-    RUNNING = "running"  # at least one attempt is live
-    KEEPING = "keeping"  # an attempt has finished and a service was asked to keep a copy
-    SEALING = "sealing"  # an attempt has finished and its service was asked to seal it
-    DONE = "done"  # one attempt is sealed
-    FAILED = "failed"  # out of attempts: the job ends
-    CANCELLED = "cancelled"  # the job was ended by something else
-
-
-_ENDED = frozenset({TaskState.FAILED, TaskState.CANCELLED})
-SETTLING = frozenset({TaskState.KEEPING, TaskState.SEALING})
-"""An attempt has finished; the rest is between services."""
-
-
-class Limits(NamedTuple):
-    """How often a task may fail; see JobSettings."""
-
-    max_attempts: int
-    max_consecutive_losses: int
-
-
-class Task(NamedTuple):
-    """One unit of work and how far it has come.
-
-    A tuple, because a task is replaced four times at least: that takes a third of the time it takes
-    a data class.
-
-    Attributes:
-        ref: Which task of the job.
-        limits: Shared by all tasks of the job.
-        state: Where it stands.
-        started: Attempts given out in this epoch; the number of the newest.
-        returned: How many of those their workers gave back before they had started them.
-        live: Attempts that run; not empty exactly while RUNNING, rivals of the one that has
-            finished while KEEPING and SEALING.
-        output: What is being kept and sealed (KEEPING, SEALING) or is sealed (DONE); None in all
-            other states.
-        failures: Attempts that failed for the user's code or data.
-        losses: Attempts lost in a row.
-        outputs_lost: How often a sealed output was lost.
-    """
-
-    ref: TaskRef
-    limits: Limits
-    state: TaskState = TaskState.WAITING
-    started: int = 0
-    returned: int = 0
-    live: tuple[Run, ...] = ()
-    output: Output | None = None
-    failures: int = 0
-    losses: int = 0
-    outputs_lost: int = 0
-
-    def run_of(self, attempt: AttemptId) -> Run | None:
-        """Return the live attempt with that identity; None if it is not live."""
-        for run in self.live:
-            if run.id == attempt:
-                return run
-        return None
-
+from disco_engine.core.task_state import SETTLING, Task, TaskState
 
 Decision: TypeAlias = tuple[Task, list[Action]]
+
+_ENDED = frozenset({TaskState.FAILED, TaskState.CANCELLED})
 
 
 class IllegalTransition(Exception):

@@ -13,11 +13,18 @@ from simulator.standins import replaced
 @pytest.mark.timeout(900)  # some take a minute
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_planted_bug_is_found(mutation: Mutation, tmp_path: Path) -> None:
-    fit = (seed for seed in count() if mutation.needs(Simulation(seed, tmp_path)))
-    with replaced(list(mutation.changes)):
-        for seed in islice(fit, mutation.seeds):
-            try:
-                run_seed(seed)
-            except Told:
-                return
+    with replaced(list(mutation.setting)):
+        with replaced(list(mutation.changes)):
+            seed = first_to_notice(mutation, tmp_path)
+        if mutation.setting:
+            run_seed(seed)  # it is the bug that was noticed, not what was set up to find it
+
+
+def first_to_notice(mutation: Mutation, directory: Path) -> int:
+    fit = (seed for seed in count() if mutation.needs(Simulation(seed, directory)))
+    for seed in islice(fit, mutation.seeds):
+        try:
+            run_seed(seed)
+        except Told:
+            return seed
     pytest.fail(f"{mutation.seeds} seeds do not notice: {mutation.name}")

@@ -32,6 +32,7 @@ from disco_engine.partition.journal import Entry, Journal, Kind
 from disco_engine.partition.store import Store
 from disco_engine.worker.reports import ReportBook
 from disco_engine.worker.workload import Workload
+from simulator.network import Connection, Conversation, Side
 from simulator.standins import output_directory
 
 # --- the core ---------------------------------------------------------------------------------
@@ -224,6 +225,17 @@ def check_nothing(self: Any) -> None:
 
 def send_once(self: ReportBook) -> None:
     self._unconfirmed.clear()
+
+
+_send = Connection.send
+
+
+def break_on_the_way(self: Connection, sender: Side, call: Conversation, act: Any) -> None:
+    """Send, and break the connection before it arrives: one message of a hundred, at first."""
+    _send(self, sender, call, act)
+    world = self.network.world
+    if world.now < 20.0 and world.chance(0.01):
+        self.close(sender.other)
 
 
 def keep_credit(self: Workload) -> None:

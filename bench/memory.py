@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 from disco_jobs import Empty
+from scaling.processes import Sampler
 
 from disco.submission import job_spec
 from disco_engine.local.engine import LocalEngine
-from disco_engine.local.supervisor import Role
 
 FEW, MANY = 1_000, 21_000
 
@@ -17,16 +18,10 @@ FEW, MANY = 1_000, 21_000
 def peak_bytes(tasks: int) -> int:
     """Return the peak resident bytes of the coordinator of a job with so many tasks."""
     spec = job_spec(Empty(), {"input": ["raw://"] * tasks}, name="memory")
-    peak = 0
-    with LocalEngine(spec, workers=2) as engine:
+    with LocalEngine(spec, workers=2) as engine, Sampler() as sampler:
         engine.start()
-        for _ in engine.watch():
-            for child in engine.children():
-                if child.role is Role.COORDINATOR and child.pid is not None:
-                    status = Path(f"/proc/{child.pid}/status").read_text()
-                    (line,) = (row for row in status.splitlines() if row.startswith("VmHWM:"))
-                    peak = max(peak, int(line.split()[1]) * 1024)
-    return peak
+        engine.wait()
+    return sampler.peak_bytes("coordinator")
 
 
 def main() -> None:

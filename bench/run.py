@@ -2,14 +2,11 @@
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import shutil
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from data import CACHE, sort_files, text_files
+from scaling.processes import Sampler
+from scaling.table import machine
 
 HERE = Path(__file__).parent
 PEERS_PYTHON = CACHE / "peers" / "bin" / "python"
@@ -58,36 +57,6 @@ def command(contender: str, case: str, arguments: list[str]) -> list[str]:
     return [python, str(HERE / "peers" / SCRIPTS[contender]), case, *arguments]
 
 
-def peak_of_tree(root: int, stop: threading.Event, peaks: dict[int, int]) -> None:
-    """Record the peak resident bytes of every process below *root* until *stop* is set."""
-    while not stop.wait(0.2):
-        parents: dict[int, int] = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    stat = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-                except OSError:
-                    continue
-                parents[int(entry)] = int(stat[1])
-        for pid in parents:
-            ancestor = pid
-            while ancestor not in (root, 0, 1):
-                ancestor = parents.get(ancestor, 0)
-            if ancestor == root:
-                peaks[pid] = max(peaks.get(pid, 0), _peak_bytes(pid))
-
-
-def _peak_bytes(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def run_once(contender: str, case: str, arguments: list[str], measured: Measured) -> None:
     """Run one contender once and add what was measured.
 
@@ -101,24 +70,14 @@ def run_once(contender: str, case: str, arguments: list[str], measured: Measured
         stderr=subprocess.PIPE,
         text=True,
     )
-    stop, peaks = threading.Event(), dict[int, int]()
-    sampler = threading.Thread(target=peak_of_tree, args=(process.pid, stop, peaks))
-    sampler.start()
-    output, errors = process.communicate()
-    seconds = time.monotonic() - started
-    stop.set()
-    sampler.join()
+    with Sampler(process.pid) as sampler:
+        output, errors = process.communicate()
+        seconds = time.monotonic() - started
     if process.returncode:
         raise RuntimeError(f"{contender} failed in {case}:\n{errors[-3000:]}")
     measured.seconds.append(seconds)
-    measured.peak_mb.append(max(peaks.values(), default=0) / 1e6)
+    measured.peak_mb.append(sampler.peak_bytes() / 1e6)
     measured.answers.add(output.strip())
-
-
-def machine() -> str:
-    """Return the machine's shape, to stand beside the figures."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
 
 
 def arguments_of(case: str, options: argparse.Namespace) -> list[str]:

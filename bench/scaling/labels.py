@@ -89,12 +89,7 @@ def run(options: argparse.Namespace) -> Iterator[Row]:
 def counted(labels: int) -> Iterator[Row]:
     """Yield what it takes the coordinator to count what tasks wrote for so many labels."""
     result = coordinator_pb2.AttemptResult(
-        labels=[
-            common_pb2.LabelTotals(
-                label=label, totals=common_pb2.Totals(blocks=1, records=1_000, bytes=100_000)
-            )
-            for label in range(labels)
-        ]
+        label_table=label_table.pack(dict.fromkeys(range(labels), Totals(1, 1_000, 100_000)))
     )
     message = coordinator_pb2.AttemptReport(finished=result).SerializeToString()
     outputs = StageOutputs()

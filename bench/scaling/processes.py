@@ -48,9 +48,14 @@ class Usage:
 
 
 class Sampler:
-    """Looks at all descendants of this process, ten times a second, while it is entered."""
+    """Looks at a process and all its descendants, ten times a second, while it is entered.
 
-    def __init__(self) -> None:
+    Args:
+        root: The process; None: this one.
+    """
+
+    def __init__(self, root: int | None = None) -> None:
+        self._root = os.getpid() if root is None else root
         self._usages: dict[int, Usage] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -68,16 +73,16 @@ class Sampler:
         self._stop.set()
         self._thread.join()
 
-    def of(self, role: str) -> list[Usage]:
-        """Return the processes of a role."""
-        return [usage for usage in list(self._usages.values()) if usage.role == role]
+    def of(self, role: str | None) -> list[Usage]:
+        """Return the processes of a role; None: all."""
+        return [usage for usage in list(self._usages.values()) if role in (None, usage.role)]
 
     def cpu_s(self, role: str) -> float:
         """Return the processor time of all processes of a role."""
         return sum(usage.cpu_s for usage in self.of(role))
 
-    def peak_bytes(self, role: str) -> int:
-        """Return the most memory that one process of a role had."""
+    def peak_bytes(self, role: str | None = None) -> int:
+        """Return the most memory that one process of a role had; None: that any had."""
         return max((usage.peak_bytes for usage in self.of(role)), default=0)
 
     def descriptors(self, role: str) -> int:
@@ -86,7 +91,7 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._stop.wait(_INTERVAL_S):
-            for pid in _descendants(os.getpid()):
+            for pid in _tree_of(self._root):
                 try:
                     if pid not in self._usages or not self._usages[pid].role:
                         self._usages[pid] = Usage(_role_of(pid))  # it may just have been forked
@@ -100,8 +105,8 @@ def _role_of(pid: int) -> str:
     return next((role for module, role in _ROLES.items() if module in words), "")
 
 
-def _descendants(root: int) -> list[int]:
-    """Return the processes below *root*, parents before children."""
+def _tree_of(root: int) -> list[int]:
+    """Return *root* and the processes below it, parents before children."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -110,7 +115,7 @@ def _descendants(root: int) -> list[int]:
             except OSError:
                 continue
             children.setdefault(int(fields[1]), []).append(int(entry))
-    found = list(children.get(root, ()))
+    found = [root]
     for pid in found:
         found += children.get(pid, ())
     return found

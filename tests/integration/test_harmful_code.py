@@ -112,6 +112,8 @@ def start_threads() -> None:
 
 def start_processes() -> None:
     subprocess.Popen(["sleep", "1000"])
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    os.system("setsid sleep 1000 > /dev/null &")  # whose parent is gone at once
     if os.fork() == 0:
         time.sleep(1000)
 

@@ -5,19 +5,15 @@ outside, ends it and all that it has started. What it has started and left behin
 ends by itself, is found here: orphans become children of the slot while a program runs.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
+from disco_engine.worker.orphans import adopt_orphans, children, end_children
 from disco_engine.worker.slot.limits import die_with_parent
-
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Child:
@@ -42,7 +38,7 @@ class Child:
     def __init__(
         self, command: Sequence[str], *, home: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        self._others = _children()
+        self._others = children()
         self._process = subprocess.Popen(
             command,
             cwd=home,
@@ -61,7 +57,7 @@ class Child:
         self.stderr: IO[bytes] = self._process.stderr
         for pipe in (self.stdin, self.stdout, self.stderr):
             os.set_blocking(pipe.fileno(), False)
-        _adopt_orphans(True)
+        adopt_orphans(True)
 
     def __enter__(self) -> Self:
         return self
@@ -89,26 +85,7 @@ class Child:
         """End the program at once, and all that it has started."""
         self._process.kill()
         self._process.wait()
-        while left := _children() - self._others:
-            for pid in left:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
-        _adopt_orphans(False)
+        end_children(but=self._others)
+        adopt_orphans(False)
         for pipe in (self.stdin, self.stdout, self.stderr):
             pipe.close()
-
-
-def _children() -> set[int]:
-    """Return the ids of this process's children; none where there is no ``/proc``."""
-    found: set[int] = set()
-    with suppress(OSError):
-        for thread in Path("/proc/self/task").iterdir():
-            found.update(map(int, (thread / "children").read_text().split()))
-    return found
-
-
-def _adopt_orphans(yes: bool) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)

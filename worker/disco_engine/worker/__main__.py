@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from disco_engine.core.model import NodeName, WorkerId
@@ -25,6 +26,7 @@ from disco_engine.rpc import (
 )
 from disco_engine.worker.link import CoordinatorError
 from disco_engine.worker.options import WorkerOptions
+from disco_engine.worker.orphans import ending_orphans
 from disco_engine.worker.parent import Worker
 from disco_engine.worker.slots import SlotError, SlotMemoryError
 
@@ -46,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("the worker cannot start", extra={"reason": str(error)})
         return 2
     try:
-        asyncio.run(_work(given, token))
+        # A pod's processes end with it; those of a supervised worker would live on.
+        with ending_orphans() if given.exit_on_stdin_eof else nullcontext():
+            asyncio.run(_work(given, token))
     except SlotMemoryError as error:
         log.error("the worker ends", extra={"reason": str(error)})
         return EXIT_OUT_OF_MEMORY

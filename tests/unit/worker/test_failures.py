@@ -1,4 +1,5 @@
 import errno
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -207,3 +208,19 @@ def test_passwords_of_urls_that_nobody_could_refuse_do_not_reach_the_user() -> N
     assert message.message == "ValueError: cannot read ftp://me:***@host/a"
     assert message.input == "ftp://me:***@host/a"
     assert "secret" not in message.traceback
+
+
+def test_of_a_message_with_millions_of_lines_each_is_not_looked_at() -> None:
+    error = ValueError("first\n" + "x\n" * 1_000_000 + "last")
+    error.add_note("y\n" * 1_000_000)
+    caught = raised(error)
+    tracemalloc.start()
+    try:
+        failure = failure_of(caught)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert failure.message == "ValueError: first"
+    assert "ValueError: first" in failure.traceback
+    assert len(failure.traceback) <= 16_100
+    assert most_bytes < 20_000_000  # each line as a text of its own would take 100

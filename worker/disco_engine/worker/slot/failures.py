@@ -22,6 +22,7 @@ from disco_engine.records.spills import SpillError
 RECORD_CHARACTERS = 1_000
 _MESSAGE_CHARACTERS = 2_000
 _TRACEBACK_CHARACTERS = 16_000
+_MOST_NOTES = 100
 _ENGINE = (
     str(Path(disco_engine.__path__[0])) + "/",
     str(Path(disco.v1.__path__[0]).parent) + "/",
@@ -97,7 +98,8 @@ def one_line(error: BaseException) -> str:
     """
     name = type(error).__name__
     try:
-        lines = str(error).strip().splitlines()
+        # Only its first line is looked for more lines: there may be millions.
+        lines = str(error).strip().partition("\n")[0].splitlines()
     except Exception as broken:
         lines = [f"(its str() raised {type(broken).__name__})"]
     if isinstance(error, _SAY_ALL) and lines:
@@ -118,6 +120,7 @@ def user_traceback(error: BaseException) -> str:
         users = [frame for frame in part.stack if not frame.filename.startswith(_ENGINE)]
         if users:
             part.stack[:] = users
+        _shorten(part)
     return _cut("".join(described.format()), _TRACEBACK_CHARACTERS)
 
 
@@ -152,6 +155,21 @@ def _chain(error: traceback.TracebackException | None) -> Iterator[traceback.Tra
             continue
         yield part
         pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
+
+
+def _shorten(part: traceback.TracebackException) -> None:
+    """Leave no more of what an exception says than is shown: each line takes time to be formatted.
+
+    If another version of Python has no ``_str``, this saves none.
+    """
+    part._str = _cut(str(part), _TRACEBACK_CHARACTERS)  # type: ignore[attr-defined]
+    notes = part.__notes__
+    if isinstance(notes, list):
+        part.__notes__ = [_shortened_note(note) for note in notes[:_MOST_NOTES]]
+
+
+def _shortened_note(note: object) -> Any:
+    return _cut(note, _TRACEBACK_CHARACTERS) if isinstance(note, str) else note
 
 
 def _cut(text: str, limit: int) -> str:

@@ -1,5 +1,6 @@
 """``disco.v1.Jobs`` over gRPC: messages in and out, errors as rich status, nothing else."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -18,6 +19,8 @@ from disco_gateway.metrics import Metrics
 from disco_gateway.service import Service
 
 DOOR = "grpc"
+
+_BREAK_NOTICED_S = 5.0
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Body = Callable[[Caller | None], Awaitable[Message | None]]
@@ -65,7 +68,7 @@ class _Door:
                     aclosing(does(caller, _parsed(method, data))) as replies,
                 ):
                     async for reply in replies:
-                        await context.write(reply)
+                        await _write(context, reply)
 
             await self._answer(method, context, body)
 
@@ -94,12 +97,23 @@ class _Door:
                 ) as caller:
                     return await body(caller)
             except Exception as error:
-                if context.cancelled():  # nobody is there to hear of it
-                    raise
                 status = status_of(error, method.name)
                 outcome.code = status.code
         await context.abort_with_status(rpc_status.to_status(status))
         return None
+
+
+async def _write(context: _Context, reply: Message) -> None:
+    """Send a reply.
+
+    To a caller who has vanished it cannot be sent, which is not our fault: gRPC notices it a moment
+    later, and cancels the call.
+    """
+    try:
+        await context.write(reply)
+    except grpc.aio.BaseError:
+        await asyncio.sleep(_BREAK_NOTICED_S)
+        raise
 
 
 def _authorization(context: _Context) -> str | None:

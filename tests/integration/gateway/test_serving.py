@@ -5,7 +5,8 @@ import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import grpc
@@ -21,9 +22,13 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 from disco.v1 import jobs_pb2, jobs_pb2_grpc
 from disco_engine.rpc import IdentityError, PortTakenError
 from disco_gateway.backend import Caller
+from disco_gateway.calls import Calls
 from disco_gateway.certificate import Certificate
 from disco_gateway.fake import TOKEN, FakeBackend
+from disco_gateway.grpc_door import add_door
 from disco_gateway.limits import Limits
+from disco_gateway.metrics import Metrics
+from disco_gateway.service import Service
 from disco_gateway.serving import serving
 
 from .conftest import ALICE, Gateway, detail, gateway_over, http_of, refused
@@ -305,6 +310,52 @@ async def test_a_reader_that_goes_away_is_not_waited_for(
                 response.close()
         async with asyncio.timeout(30):
             await backend.ended.wait()
+    assert caplog.records == []
+
+
+class Vanished:
+    """The gRPC context of a caller whom nothing reaches, before gRPC has told so."""
+
+    def __init__(self) -> None:
+        self.failed = asyncio.Event()
+
+    def invocation_metadata(self) -> Any:
+        return ALICE
+
+    def time_remaining(self) -> None:
+        return None
+
+    async def write(self, reply: Any) -> None:
+        self.failed.set()
+        raise grpc.aio.InternalError
+
+
+class Doors:
+    """A gRPC server, as far as doors are added to it."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Any] = []
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        self.handlers.extend(handlers)
+
+
+async def test_a_caller_who_vanishes_while_he_is_told_something_is_no_bug(
+    backend: FakeBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The write fails, and then the call is cancelled: it was logged as ours, with a traceback."""
+    backend.add("team", "count")
+    limits, doors, context = Limits(), Doors(), Vanished()
+    calls = Calls(backend, limits)
+    add_door(cast(Any, doors), Service(backend, limits), calls, Metrics(calls))
+    details = SimpleNamespace(method="/disco.v1.Jobs/Watch")
+    watch = doors.handlers[0].service(details).unary_stream
+    request = jobs_pb2.WatchJobRequest(**JOB).SerializeToString()
+    call = asyncio.ensure_future(watch(request, context))
+    await context.failed.wait()
+    call.cancel()  # as gRPC does
+    with pytest.raises(asyncio.CancelledError):
+        await call
     assert caplog.records == []
 
 

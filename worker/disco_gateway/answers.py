@@ -120,7 +120,7 @@ def _details(error: GatewayError) -> Iterator[Message]:
                     )
                 ]
             )
-        case OverloadedError() | UnavailableError():
+        case OverloadedError() | UnavailableError() if error.retry_after_s is not None:
             delay = Duration()
             delay.FromMilliseconds(round(error.retry_after_s * 1000))
             yield error_details_pb2.RetryInfo(retry_delay=delay)

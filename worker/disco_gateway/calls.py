@@ -107,6 +107,7 @@ class Calls:
     ) -> None:
         self.open: Counter[str] = Counter()
         self._limits = limits
+        self._has_others = backend.kind == "kubernetes"
         self._callers = Callers(backend, clock)
         self._streams_of: Counter[str] = Counter()
         self._memory = ByteBudget(limits.request_memory_bytes)
@@ -114,7 +115,10 @@ class Calls:
         self.closing = False
 
     def close(self) -> None:
-        """End every stream, so that its reader goes on at another replica; let nobody in."""
+        """End every stream, so that its reader goes on at another replica, if there are others.
+
+        Nobody is let in any more.
+        """
         self.closing = True
         now = asyncio.get_running_loop().time()
         while self._ends:
@@ -151,7 +155,7 @@ class Calls:
                 if not end.expired():
                     raise
                 if limit_s is None:
-                    raise _ending() from error
+                    raise self._ending() from error
                 raise DeadlineError(
                     f"not answered within {limit_s:g} s; what was asked for may have been done:"
                     " look, or repeat a submission with its request_id"
@@ -203,7 +207,7 @@ class Calls:
     def _place(self, method: Method) -> Iterator[None]:
         """Have the call be one of those that go on."""
         if self.closing:
-            raise _ending()
+            raise self._ending()
         kind, most = self._room(method)
         if sum(self.open[name] for name in _ALIKE[kind]) >= most:
             raise OverloadedError(f"{most} {kind} go on already: try again soon")
@@ -240,6 +244,9 @@ class Calls:
             self._streams_of[caller.name] -= 1
             self._streams_of += Counter()  # forgets those who have none
 
-
-def _ending() -> UnavailableError:
-    return UnavailableError("this gateway ends: go on at another", retry_after_s=0.1)
+    def _ending(self) -> UnavailableError:
+        if self._has_others:
+            return UnavailableError("this gateway ends: go on at another", retry_after_s=0.1)
+        return UnavailableError(
+            "the server has ended, and its jobs and results with it", retry_after_s=None
+        )

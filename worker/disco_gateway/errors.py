@@ -103,10 +103,10 @@ class _LaterError(GatewayError):
     """Trying again may help.
 
     Attributes:
-        retry_after_s: When.
+        retry_after_s: When; None: it will not, with this server.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

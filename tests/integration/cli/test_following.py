@@ -3,11 +3,13 @@
 import json
 import re
 import signal
+from contextlib import AsyncExitStack
 
 import pytest
 
 from disco.v1 import coordinator_pb2
-from disco_gateway.fake import FakeBackend
+from disco_gateway.fake import TOKEN, FakeBackend
+from disco_gateway.serving import serving
 
 from .conftest import Shell, is_watched, until
 
@@ -36,6 +38,32 @@ async def test_watching_shows_stages_and_events_and_ends_with_the_job(
     assert "map:3 | a word" in lines
     assert "map: finished 4 tasks in 1.0 s, 40 records in, 0 out" in lines
     assert re.search(r"^one succeeded in .*: 40 records read, 0 results\.$", done.err, re.M)
+
+
+async def test_who_watches_is_told_that_the_server_is_gone_instead_of_progress(
+    shell: Shell,
+) -> None:
+    """The last known progress was told again and again, with times that nobody knew."""
+    backend = FakeBackend(kind="kubernetes")
+    backend.add("default", "one")
+    shell.environment["DISCO_TOKEN"] = TOKEN
+    async with AsyncExitStack() as ending:
+        served = await ending.enter_async_context(serving(backend))
+        address = f"127.0.0.1:{served.grpc_port}"
+        shell.environment["DISCO_SERVER"] = f"disco://{address}"
+        watching = await shell.start("watch", "one")
+        await until(lambda: is_watched(backend))
+    assert watching.stderr is not None
+    told = await watching.stderr.readline()
+    nothing = "does not answer: nothing listens there (connection refused); asking again for 60 s"
+    assert told[10:].decode() == f"{address} {nothing}\n"
+
+    async with serving(backend, grpc_address=address):
+        told = await watching.stderr.readline()
+        assert told[10:] == b"the server answers again\n"
+        backend.finish("default", "one")
+        done = await shell.ended(watching)
+    assert (done.status, done.err[:14]) == (0, "one succeeded ")
 
 
 async def test_whoever_comes_late_sees_the_newest_events_only(

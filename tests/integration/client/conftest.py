@@ -75,7 +75,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def backend() -> FakeBackend:
-    return FakeBackend()
+    return FakeBackend(kind="kubernetes")
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ SUCCEEDED = coordinator_pb2.JOB_PHASE_SUCCEEDED
 
 async def test_a_server_tells_what_it_is(client: AsyncClient) -> None:
     about = await client.about()
-    assert (about.kind, about.user, about.default_namespace) == ("local", "alice", "default")
+    assert (about.kind, about.user, about.default_namespace) == ("kubernetes", "alice", "default")
 
 
 async def test_a_submission_brings_its_code_and_is_remembered(

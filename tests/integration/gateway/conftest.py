@@ -55,7 +55,7 @@ async def gateway_over(backend: FakeBackend, **options: Any) -> AsyncIterator[Ga
 
 @pytest.fixture
 def backend() -> FakeBackend:
-    return FakeBackend()
+    return FakeBackend(kind="kubernetes")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-from google.rpc import code_pb2  # type: ignore[import-untyped]
+from google.rpc import code_pb2, error_details_pb2  # type: ignore[import-untyped]
 
 from disco.v1 import coordinator_pb2, jobs_pb2, jobs_pb2_grpc
 from disco_gateway.fake import FakeBackend
@@ -43,6 +43,22 @@ async def test_a_watch_goes_on_at_another_replica(backend: FakeBackend) -> None:
         replies = aiter(watch(second, reply.cursor))
         reply = await anext(replies)
         assert [event.text for event in reply.events] == ["two"]
+
+
+async def test_the_only_server_does_not_ask_those_whom_it_leaves_to_come_again() -> None:
+    backend = FakeBackend(kind="local")
+    backend.add("team", "count")
+    async with AsyncExitStack() as ending:
+        only = await ending.enter_async_context(serving(backend, limits=Limits(stop_s=60)))
+        async with channel_to(only) as channel:
+            request = jobs_pb2.WatchJobRequest(**JOB)
+            replies = aiter(jobs_pb2_grpc.JobsStub(channel).Watch(request, metadata=ALICE))
+            await anext(replies)
+            await ending.aclose()
+            status = await refused(replies)
+    assert status.code == code_pb2.UNAVAILABLE
+    assert status.message == "the server has ended, and its jobs and results with it"
+    assert not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
 
 
 async def test_a_watch_of_an_ended_job_tells_the_end_and_ends(gateway: Gateway) -> None:

@@ -83,7 +83,7 @@ async def test_uploaded_code_goes_with_a_submission(gateway: Gateway) -> None:
 
 async def test_about_needs_no_token(gateway: Gateway) -> None:
     about = await gateway.stub.About(jobs_pb2.AboutRequest())
-    assert (about.kind, about.user, about.default_namespace) == ("local", "", "default")
+    assert (about.kind, about.user, about.default_namespace) == ("kubernetes", "", "default")
     assert (await gateway.stub.About(jobs_pb2.AboutRequest(), metadata=ALICE)).user == "alice"
     assert (await gateway.stub.About(jobs_pb2.AboutRequest(), metadata=showing("x"))).user == ""
 

@@ -42,8 +42,11 @@ class Shell:
         }
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return self.disco("serve", *arguments)
+
+    def disco(self, *arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "disco.cli.main", "serve", *arguments],
+            [sys.executable, "-P", "-m", "disco.cli.main", *arguments],
             env=self.environment,
             cwd=self.home,
             stderr=subprocess.PIPE,
@@ -94,6 +97,11 @@ class Served:
         )
         with urlopen(request, timeout=30) as answer:
             assert json.load(answer)["name"] == name
+
+    def watching(self, name: str) -> "subprocess.Popen[str]":
+        """Follow a job as its user would."""
+        (context,) = self.shell.contexts
+        return self.shell.disco("--context", context, "watch", name)
 
     def signalled(self, *numbers: signal.Signals) -> tuple[int, str]:
         """Send signals, wait for the end, return the status and what was said."""
@@ -146,10 +154,18 @@ def test_the_first_ctrl_c_cancels_what_runs_and_leaves_nothing(shell: Shell, gat
         until(lambda: gate.began)
         started = _below(served.process.pid)
         assert len(started) >= 4  # partition service, coordinator, worker, slot
+        with served.watching("gated") as follower:
+            assert follower.stderr is not None
+            assert "map: started" in follower.stderr.readline()
 
-        status, _ = served.signalled(signal.SIGINT)
+            status, _ = served.signalled(signal.SIGINT)
+
+            _, heard = follower.communicate(timeout=60)
 
     assert status == 0
+    assert heard.startswith("Error: gated was cancelled after ")
+    assert heard.endswith("\nthe server has ended\n")
+    assert follower.returncode == 1
     assert not any(map(_runs, started))
     assert list(shell.temporary.iterdir()) == []
 

@@ -108,6 +108,23 @@ def test_a_log_has_a_progress_line_when_nothing_else_was_said_for_a_while() -> N
     ]
 
 
+def test_a_log_tells_no_progress_while_nobody_knows_any() -> None:
+    stream, clock = io.StringIO(), Clock()
+    display = LineDisplay(stream, clock)
+    display.show(reply(RUNNING))
+    display.lose("here:7070 does not answer")
+    for clock.now in (10.0, 20.0, 30.0):
+        display.tick()
+    display.show(reply(DONE))
+
+    assert lines_of(stream) == [
+        "map: started, 120 tasks",
+        "here:7070 does not answer",
+        "the server answers again",
+        "map: finished 120 tasks in 16 s, 1.2 M records in, 5,000 out",
+    ]
+
+
 def test_stages_that_end_between_two_looks_are_told_in_order() -> None:
     stage = coordinator_pb2.StageProgress(tasks_total=1, started_s=1.0, finished_s=2.0)
     stages = [coordinator_pb2.StageProgress(name=name) for name in ("map", "reduce")]

@@ -28,6 +28,10 @@ class Display(Protocol):
         """Show a line of our own."""
         ...
 
+    def lose(self, text: str) -> None:
+        """Show why there is no news now, and, until there is, nothing that could be wrong."""
+        ...
+
     def close(self) -> None:
         """Leave the screen as the last thing shown."""
         ...
@@ -43,6 +47,9 @@ class QuietDisplay:
         """Do nothing."""
 
     def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def lose(self, text: str) -> None:
         """Do nothing."""
 
     def close(self) -> None:
@@ -73,6 +80,10 @@ class JsonDisplay:
         """Write a note."""
         self.write("note", {"text": text})
 
+    def lose(self, text: str) -> None:
+        """Write it as a note."""
+        self.note(text)
+
     def close(self) -> None:
         """Do nothing: every line has been flushed."""
 
@@ -98,9 +109,13 @@ class LineDisplay:
         self._spoke = clock()
         self._progress = coordinator_pb2.JobProgress()
         self._heard = self._spoke  # when _progress was news
+        self._lost = False
 
     def show(self, reply: coordinator_pb2.WatchReply) -> None:
         """Write what is new, in the order in which it happened."""
+        if self._lost:
+            self._lost = False
+            self.note(wording.HEARD_AGAIN)
         self._progress, self._heard = reply.progress, self._clock()
         stages = {stage.name: stage for stage in reply.progress.stages}
         for event in reply.events:
@@ -120,7 +135,7 @@ class LineDisplay:
     def tick(self) -> None:
         """Write how far the running stages are, if nothing was written for a while."""
         now = self._clock()
-        if now - self._spoke < _LINE_INTERVAL_S:
+        if self._lost or now - self._spoke < _LINE_INTERVAL_S:
             return
         elapsed_s = self._progress.elapsed_s + now - self._heard
         for stage in filter(wording.is_running, self._progress.stages):
@@ -130,6 +145,11 @@ class LineDisplay:
         """Write a line."""
         self._spoke = self._clock()
         print(f"{time.strftime('%H:%M:%S')}  {text}", file=self._stream, flush=True)
+
+    def lose(self, text: str) -> None:
+        """Write it, and nothing more until there is news."""
+        self._lost = True
+        self.note(text)
 
     def close(self) -> None:
         """Do nothing: every line has been flushed."""

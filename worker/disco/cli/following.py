@@ -12,6 +12,7 @@ import click
 from disco.cli.display import Display
 from disco.cli.interrupts import Interrupts
 from disco.cli.remote_progress import progress_of
+from disco.cli.wording import printable
 from disco.v1 import coordinator_pb2, jobs_pb2
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _TICK_S = 1.0
 
-_Item = jobs_pb2.WatchJobReply | signal.Signals | Exception | None
+_Item = jobs_pb2.WatchJobReply | str | signal.Signals | Exception | None
 
 
 class StoppedWatchingError(Exception):
@@ -50,7 +51,7 @@ def follow(
         ClientError: The server could not tell it.
     """
     items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-    replies = client.watch(job.name, namespace=job.namespace)
+    replies = client.watch(job.name, namespace=job.namespace, on_silence=items.put)
     with Interrupts(items):
         threading.Thread(
             target=_pump, args=(replies, items), name="pump-watch", daemon=True
@@ -71,6 +72,8 @@ def follow(
                             progress=progress_of(job, time.time()), events=events
                         )
                     )
+                case str():
+                    display.lose(printable(item))
                 case signal.Signals():
                     raise StoppedWatchingError(item)
                 case Exception():

@@ -37,6 +37,7 @@ class LiveDisplay:
         self._started = time.monotonic() - age_s
         self._progress: coordinator_pb2.JobProgress | None = None
         self._heard = time.monotonic()  # when _progress was news
+        self._lost_since: float | None = None
         self._spinner = Spinner("dots")
         self._live = Live(
             get_renderable=self._render,
@@ -49,6 +50,9 @@ class LiveDisplay:
 
     def show(self, reply: coordinator_pb2.WatchReply) -> None:
         """Print the events above the bars; the bars follow with the next redraw."""
+        if self._lost_since is not None:
+            self._lost_since = None
+            self.note(wording.HEARD_AGAIN)
         for event in reply.events:
             style = "yellow" if event.kind in wording.WARNINGS else "dim"
             for line in wording.event_lines(event):
@@ -64,12 +68,17 @@ class LiveDisplay:
         """Print a line above the bars."""
         self._live.console.print(Text(text, style="bold"))
 
+    def lose(self, text: str) -> None:
+        """Print it above the bars, and let these stand still until there is news."""
+        self._lost_since = time.monotonic()
+        self.note(text)
+
     def close(self) -> None:
         """Draw the last state and stop."""
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        elapsed_s = time.monotonic() - self._started
+        elapsed_s = self._now() - self._started
         head = Table.grid(expand=True, padding=(0, 1))
         head.add_column(no_wrap=True)
         head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -79,8 +88,16 @@ class LiveDisplay:
             return head
         return Group(head, self._stages(self._progress))
 
+    def _now(self) -> float:
+        """Return the time, or when the news ended: what comes then, nobody knows."""
+        return time.monotonic() if self._lost_since is None else self._lost_since
+
     def _state(self) -> RenderableType:
         progress = self._progress
+        if self._lost_since is not None:
+            silent_s = time.monotonic() - self._heard
+            self._spinner.update(text=f"no news for {duration_text(silent_s)}")
+            return self._spinner
         if progress is None:
             self._spinner.update(text="starting")
             return self._spinner
@@ -96,5 +113,5 @@ class LiveDisplay:
         now_s = progress.elapsed_s
         over = progress.phase in _ENDS
         if not over:
-            now_s += time.monotonic() - self._heard
+            now_s += self._now() - self._heard
         return stage_table(progress, now_s, width=self._console.width, over=over)

@@ -83,6 +83,7 @@ def exit_status(error: "ClientError") -> int:
             | errors.UnauthenticatedError()
             | errors.DeniedError()
             | errors.OverloadedError()
+            | errors.UnavailableError()
             | errors.InternalError()
         ):
             return EXIT_UNREACHABLE

@@ -11,6 +11,8 @@ WARNINGS = frozenset(
 )
 """Kinds of events that tell of something that went wrong and was dealt with."""
 
+HEARD_AGAIN = "the server answers again"
+
 _REMEDIES = {
     common_pb2.FAILURE_KIND_USER: (
         "Correct the job where the traceback points, or have it skip such records, and run it"

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from types import TracebackType
@@ -189,7 +189,12 @@ class AsyncClient:
             request.page_token = page.next_page_token
 
     async def watch(
-        self, name: str, *, namespace: str | None = None, cursor: str = ""
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        cursor: str = "",
+        on_silence: Callable[[str], None] | None = None,
     ) -> AsyncGenerator[jobs_pb2.WatchJobReply, None]:
         """Yield how a job stands, and its events, until it has ended.
 
@@ -197,6 +202,8 @@ class AsyncClient:
             name: Of the job.
             namespace: None: the connection's.
             cursor: Of the last reply that was seen; empty: from the oldest event that is kept.
+            on_silence: Called with a sentence when the server does not answer, and is asked again
+                and again; the next reply ends that, or an error.
 
         Raises:
             GoneError: The job was replaced by another of its name.
@@ -204,7 +211,9 @@ class AsyncClient:
         request = jobs_pb2.WatchJobRequest(
             namespace=await self._in(namespace), name=name, cursor=cursor
         )
-        replies = self._open.stream("Watch", self._stub.Watch, request, may_end=_has_ended)
+        replies = self._open.stream(
+            "Watch", self._stub.Watch, request, may_end=_has_ended, on_silence=on_silence
+        )
         async with aclosing(replies):
             async for reply in replies:
                 yield reply

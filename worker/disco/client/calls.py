@@ -28,6 +28,8 @@ CALL_S = 30.0
 _FIRST_CONTACT_S = 1.0
 """How long to try if nothing has ever answered: then the address is wrong more often than not."""
 
+_TRIES_UNTOLD = 1
+
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 TokenSource: TypeAlias = Callable[[], Awaitable[str]]
@@ -160,6 +162,7 @@ class Calls:
         request: Any,
         *,
         may_end: Callable[[Reply | None], bool],
+        on_silence: Callable[[str], None] | None = None,
     ) -> AsyncGenerator[Reply, None]:
         """Yield the replies of a stream, which is taken up where it broke.
 
@@ -168,6 +171,8 @@ class Calls:
             start: The stub's method.
             request: To send first; its cursor is moved on.
             may_end: Whether a stream that ends after a reply, or without any, was not cut short.
+            on_silence: Called with a sentence if it cannot be taken up at once: a gateway that is
+                replaced by another is no news.
         """
         patience = Patience()
         while True:
@@ -189,6 +194,8 @@ class Calls:
             finally:
                 call.cancel()
             await self._pause(patience, name, broken, cause)
+            if on_silence is not None and patience.tries == _TRIES_UNTOLD + 1:
+                on_silence(await self._silence(broken))
 
     async def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = await self._token()
@@ -211,13 +218,20 @@ class Calls:
             await asyncio.sleep(pause_s)
             return
         if answer.is_broken:
-            error = await self._not_connected(answer)
+            error: ClientError = await self._not_connected(answer)
         else:
             error = error_of(answer, self.address, name)
         error.tried_before = patience.tries > 0
         raise error from cause
 
-    async def _not_connected(self, answer: Answer) -> ClientError:
+    async def _silence(self, answer: Answer) -> str:
+        """Return what to say of a server that has answered before."""
+        error = await self._not_connected(answer) if answer.is_broken else None
+        reason = answer.message if error is None else error.reason
+        patience = f"{self._patience_s:.0f} s"
+        return f"{self.address} does not answer: {reason}; asking again for {patience}"
+
+    async def _not_connected(self, answer: Answer) -> NotConnectedError:
         endpoint = self._endpoint
         if endpoint.has_proxy:
             remedy = (

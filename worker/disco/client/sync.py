@@ -109,11 +109,21 @@ class Client:
         )
 
     def watch(
-        self, name: str, *, namespace: str | None = None, cursor: str = ""
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        cursor: str = "",
+        on_silence: Callable[[str], None] | None = None,
     ) -> Generator[jobs_pb2.WatchJobReply, None, None]:
-        """Yield how a job stands, and its events, until it has ended."""
+        """Yield how a job stands, and its events, until it has ended.
+
+        *on_silence* is called on another thread.
+        """
         return self._session.each(
-            lambda client: client.watch(name, namespace=namespace, cursor=cursor)
+            lambda client: client.watch(
+                name, namespace=namespace, cursor=cursor, on_silence=on_silence
+            )
         )
 
     def values(

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2, jobs_pb2
 from disco_engine.local.errors import EngineError
@@ -45,6 +45,9 @@ from disco_gateway.local.users import Users, check_owner
 from disco_gateway.selectors import parse_selector
 
 DEFAULT_NAMESPACE = "default"
+
+_TELLING_S = 5.0
+"""How long those who follow jobs may take to hear how these ended, when the server ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +109,17 @@ class LocalBackend:
         self._held: frozenset[str] = frozenset()  # jobs whose results one is about to read
         self._closing = False
         self._finished = asyncio.Event()  # since ``expire`` has looked
+        self._followers: set[asyncio.Task[Any]] = set()
+
+    async def stop(self) -> None:
+        """Cancel all jobs, and wait until those who follow one have heard of it, if they listen."""
+        self._closing = True
+        await self._runner.stop()
+        if self._followers:
+            await asyncio.wait(self._followers, timeout=_TELLING_S)
 
     async def close(self) -> None:
-        """Stop all jobs."""
+        """End all processes."""
         self._closing = True
         await self._runner.close()
 
@@ -217,7 +228,7 @@ class LocalBackend:
 
     def _check_room(self) -> None:
         if self._closing:
-            raise UnavailableError("the server ends")
+            raise UnavailableError("the server ends", retry_after_s=None)
         if self._runner.waiting >= self._settings.max_queued:
             raise OverloadedError(
                 f"{self._settings.max_queued} jobs wait already, the most that this server lets"
@@ -259,6 +270,7 @@ class LocalBackend:
                 " name: begin anew"
             )
         heard = since.event
+        self._note_follower()
         while not job.deleted:
             changed, over, position = job.changed, job.over, job.position
             yield Update(job=job.as_watched(), events=job.events.after(heard), position=position)
@@ -267,6 +279,13 @@ class LocalBackend:
                 return
             await changed.wait()
         raise JobNotFoundError(namespace, name)
+
+    def _note_follower(self) -> None:
+        """Have ``stop`` wait until the call that goes on has been answered, to its end."""
+        call = asyncio.current_task()
+        assert call is not None
+        self._followers.add(call)
+        call.add_done_callback(self._followers.discard)
 
     async def results(self, namespace: str, name: str) -> tuple[jobs_pb2.Job, ResultSource | None]:
         """Return a job that has succeeded, and where its records are."""

@@ -129,11 +129,19 @@ class Runner:
         if job.run is None or job.run.over:
             self._spawn(self._remove(job, job.run), f"remove {job.name}")
 
+    async def stop(self) -> None:
+        """Cancel all jobs, start no more, and return when they are over."""
+        self._closing = True
+        jobs = list(self._active.values())
+        for job in jobs:
+            self.cancel(job, "the server has ended")
+        for job in jobs:
+            while not job.over:
+                await job.changed.wait()
+
     async def close(self) -> None:
         """End everything, and remove all files."""
-        self._closing = True
-        for job in [job for job in self._active.values() if not self._is_running(job)]:
-            job.end(CANCELLED, "Cancelled", "the server has ended")
+        await self.stop()
         async with asyncio.TaskGroup() as closing:
             for run in self._runs:
                 closing.create_task(run.close())

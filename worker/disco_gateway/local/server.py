@@ -101,5 +101,6 @@ async def serve(
             sweeping = tasks.create_task(code.keep_swept(), name="sweep")
             on_ready(served)
             await signals.first.wait()
+            await backend.stop()  # while the doors are open, so that whoever follows a job is told
         sweeping.cancel()
     return signals.second

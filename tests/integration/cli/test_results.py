@@ -129,6 +129,7 @@ async def test_pickles_of_others_are_read_only_if_they_are_trusted(
 
 
 async def test_records_in_an_output_are_read_from_there(server: FakeBackend, shell: Shell) -> None:
+    shell.environment["COLUMNS"] = "300"  # however long the path is
     out = shell.directory / "there"
     out.mkdir()
     (out / "part-00000.csv").write_text("key,value\na,1\n")

@@ -120,6 +120,7 @@ def configure_node(node: Machine) -> None:
             "clusterDomain": "cluster.local",
             "resolvConf": "/var/lib/kube/resolv.conf",
             "nodeStatusUpdateFrequency": "2s",
+            "volumeStatsAggPeriod": "10s",  # until a pod is evicted whose volume is too full
             "nodeLeaseDurationSeconds": 8,
             "maxPods": 250,
             "serializeImagePulls": False,

@@ -3,8 +3,10 @@
 import logging
 import ssl
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -26,6 +28,56 @@ class Certificate:
 
     chain: Path
     key: Path
+
+    def names(self) -> tuple[str, ...]:
+        """Return the hosts that it is for: names, which may begin with "*.", and IP addresses.
+
+        Raises:
+            IdentityError: It cannot be used, or no client would take it.
+        """
+        try:
+            seen = self._seen_by(None)
+        except ssl.SSLCertVerificationError as error:
+            raise IdentityError(
+                f"{self.chain} is taken by no client ({error.verify_message}): have it replaced"
+            ) from error
+        found = tuple(str(name) for _, name in seen.get("subjectAltName", ()))
+        if not found:
+            raise IdentityError(
+                f"{self.chain} names no host (subjectAltName), so that no client takes it: have it"
+                " replaced"
+            )
+        return found
+
+    def is_for(self, host: str) -> bool:
+        """Tell whether clients that know the server by *host* take it.
+
+        Raises:
+            IdentityError: It cannot be used.
+        """
+        try:
+            self._seen_by(host)
+        except ssl.SSLCertVerificationError:
+            return False
+        return True
+
+    def _seen_by(self, host: str | None) -> dict[str, Any]:
+        """Return what a client sees of it who was given it, and expects *host*; None: anybody.
+
+        He connects in memory: the standard library takes certificates apart in handshakes only.
+        """
+        server = _Files(self).current().for_http
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname = host is not None
+        client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        client.load_verify_locations(self.chain)
+        sent, answered = ssl.MemoryBIO(), ssl.MemoryBIO()
+        asking = client.wrap_bio(answered, sent, server_hostname=host)
+        answering = server.wrap_bio(sent, answered, server_side=True)
+        for side in (asking, answering, asking):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+        return asking.getpeercert() or {}
 
     def for_grpc(self) -> grpc.ServerCredentials:
         """Return what a gRPC server shows; what is in the files when a connection is opened.

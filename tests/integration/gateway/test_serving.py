@@ -37,22 +37,24 @@ from .test_http_calls import answer
 JOB: dict[str, Any] = {"namespace": "team", "name": "count"}
 
 
-def certificate_in(directory: Path, name: str) -> Certificate:
-    """Make a certificate for *name* that is its own authority."""
+def certificate_in(directory: Path, name: str, *, valid_h: float = 1) -> Certificate:
+    """Make a certificate for *name* (empty: for none) that is its own authority."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name or "nobody")])
     now = datetime.now(UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
+        .not_valid_before(now - timedelta(hours=2))
+        .not_valid_after(now + timedelta(hours=valid_h))
     )
+    if name:
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        builder = builder.add_extension(names, critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
     made = Certificate(chain=directory / "tls.crt", key=directory / "tls.key")
     made.chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     made.key.write_bytes(
@@ -163,6 +165,25 @@ async def test_health_needs_no_token(gateway: Gateway) -> None:
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
     async with http_of(gateway, "") as http, http.get("/healthz") as response:
         assert response.status == 200
+
+
+def test_a_certificate_tells_whom_it_is_for(tmp_path: Path) -> None:
+    made = certificate_in(tmp_path, "*.example.org")
+    assert made.names() == ("*.example.org",)
+    assert made.is_for("disco.example.org")
+    assert not made.is_for("127.0.0.1")
+    assert not made.is_for("example.org")
+
+
+@pytest.mark.parametrize(
+    ("name", "valid_h", "why"),
+    [("", 1, "names no host"), ("disco.example", -1, "certificate has expired")],
+)
+def test_a_certificate_that_no_client_takes_says_so(
+    tmp_path: Path, name: str, valid_h: int, why: str
+) -> None:
+    with pytest.raises(IdentityError, match=why):
+        certificate_in(tmp_path, name, valid_h=valid_h).names()
 
 
 async def test_answers_over_http_are_not_to_be_kept_or_shown_elsewhere(gateway: Gateway) -> None:

@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from ..gateway.test_serving import certificate_in  # noqa: TID252  (tests are in no package)
 from .conftest import Gate, gated, processes_below
 
 
@@ -256,6 +257,18 @@ def test_users_of_a_file_come_with_their_own_tokens(shell: Shell) -> None:
             assert json.load(answer)["user"] == "ann"
         assert "--token-file FILE submit" in served.second
         assert not (shell.home / "config").exists()
+
+
+def test_a_certificate_for_another_name_is_told_to_who_is_led_there(shell: Shell) -> None:
+    """The context named the address only, and nobody could use it."""
+    made = certificate_in(shell.home, "*.example.org")
+    with shell.serving("--tls-cert", str(made.chain), "--tls-key", str(made.key)) as served:
+        ((name, context),) = shell.contexts.items()
+        assert context["server_name"] == "disco.example.org"
+        with shell.disco("--context", name, "ls") as asking:
+            _, said = asking.communicate(timeout=60)
+        assert (asking.returncode, said) == (0, "There are no such jobs.\n")
+        served.signalled(signal.SIGTERM)
 
 
 def _below(pid: int) -> list[int]:

@@ -111,7 +111,21 @@ def _certificate(flags: Mapping[str, Any]) -> Certificate | None:
     chain, key = flags["tls_cert"], flags["tls_key"]
     if bool(chain) != bool(key):
         raise ServeError("--tls-cert and --tls-key belong together: give both, or neither")
-    return Certificate(chain=Path(chain), key=Path(key)) if chain else None
+    if not chain:
+        return None
+    certificate = Certificate(chain=Path(chain), key=Path(key))
+    try:
+        certificate.names()
+    except IdentityError as error:
+        raise ServeError(f"--tls-cert {error}") from error
+    return certificate
+
+
+def _name_for(host: str, tls: Certificate | None) -> str:
+    """Return the name of ours that a client has to expect who knows us as *host*; empty: that."""
+    if tls is None or tls.is_for(host.strip("[]")):
+        return ""
+    return tls.names()[0].replace("*", "disco", 1)
 
 
 def _address(text: str, flag: str, tls: Certificate | None) -> str:
@@ -166,11 +180,13 @@ def _way_in(token: str, settings: ServerSettings, served: Served) -> Iterator[st
     port = served.grpc_port
     place = platformdirs.user_state_path("disco") / "serve" / f"{port}.token"
     _write_private(place, token)
-    host, _ = split_address(settings.grpc_address)
+    address, _ = split_address(settings.grpc_address)
+    host = _reachable(address)
     context = config.Context(
-        server=f"disco://{_reachable(host)}:{port}",
+        server=f"disco://{host}:{port}",
         token_file=str(place),
         ca_file="" if settings.tls is None else str(settings.tls.chain.absolute()),
+        server_name=_name_for(host, settings.tls),
     )
     name = _CONTEXT if port == _USUAL_PORT else f"{_CONTEXT}-{port}"
     try:
@@ -219,6 +235,7 @@ def _welcome(settings: ServerSettings, served: Served, way: str) -> None:
     workers = f"{capacity.workers} worker{'s' * (capacity.workers != 1)}"
     if way.startswith("--token-file"):
         name = socket.gethostname() if host in _ALL else host
+        name = _name_for(name, settings.tls) or name
         way = f"--server disco://{name}:{served.grpc_port} {way}"
     _say(f"Serving jobs on {where}, with {workers}, {settings.jobs.policy}. Ctrl-C ends it.")
     _say(f"Next: disco {way} submit --follow wordcount.py book.txt")

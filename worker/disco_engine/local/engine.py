@@ -7,7 +7,6 @@ others' addresses beforehand; whatever dies is started again; at the end nothing
 import atexit
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Self
 
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2
 from disco_engine.local.client import CoordinatorClient
+from disco_engine.local.commands import Commands, worker_name
 from disco_engine.local.errors import EngineError, NoRoomError
 from disco_engine.local.machine import MOST_SLOTS
 from disco_engine.local.ports import ReservedPort
@@ -26,7 +26,6 @@ from disco_engine.local.session import session_token
 from disco_engine.local.supervisor import (
     SILENCE_S,
     ChildEnded,
-    ChildSpec,
     ChildStatus,
     Role,
     Supervisor,
@@ -87,7 +86,7 @@ class LocalEngine:
         self._owner = os.getpid()
         self._spec = spec
         self._hiring = threading.Lock()  # guards the next three
-        self._staff = [_worker_name(number) for number in range(workers)]
+        self._staff = [worker_name(number) for number in range(workers)]
         self._hired = workers
         self._hires = True
         self._slots = slots
@@ -111,6 +110,13 @@ class LocalEngine:
         except OSError:
             self._release()
             raise
+        self._commands = Commands(
+            job_uid=spec.uid,
+            directory=self._directory,
+            coordinator_port=self._ports[0],
+            service_ports=self._ports[1:],
+            slots=slots,
+        )
         self._supervisor = Supervisor(
             logs=self._directory.logs,
             environment={**os.environ, TOKEN_VARIABLE: self._token},
@@ -127,8 +133,7 @@ class LocalEngine:
         """
         atexit.register(self.close)
         try:
-            for child in self._child_specs():
-                self._supervisor.start(child)
+            self._start_all(self._hired)
             self._client = CoordinatorClient(self._ports[0].address, self._token)
             self._values.client = self._client
             self._watcher.start()
@@ -208,7 +213,7 @@ class LocalEngine:
             del self._staff[workers:]
             self._supervisor.retire(surplus)
             while len(self._staff) < workers:
-                child = self._worker_spec(self._hired)
+                child = self._commands.worker(self._hired)
                 self._supervisor.start(child)
                 self._hired += 1  # never the id of another: that one may still be at work
                 self._staff.append(child.id)
@@ -299,53 +304,20 @@ class LocalEngine:
 
     # --- the processes ------------------------------------------------------------------------
 
-    def _child_specs(self) -> Iterator[ChildSpec]:
-        """Yield how to start each child: the first to be needed first."""
-        coordinator, *services = self._ports
-        for index, port in enumerate(services):
-            name = f"ps-{index}"
-            yield self._child_spec(
-                name,
-                Role.PARTITION_SERVICE,
-                "disco_engine.partition",
-                *("--job-uid", self._spec.uid, "--service-id", name),
-                *("--node", self._node(index), "--data-dir", self._directory.sub(f"data/{name}")),
-                *("--host", port.host, "--port", port.port),
-            )
+    def _start_all(self, workers: int) -> None:
+        """Start every process, the first to be needed first.
+
+        Raises:
+            OSError: One cannot be started.
+        """
+        for child in self._commands.services():
+            self._supervisor.start(child)
         job_file = self._directory.path / "job.pb"
         job_file.write_bytes(self._spec.SerializeToString())
         self._spec = _without_code(self._spec)
-        known = [f"--partition-service=ps-{i}={port.address}" for i, port in enumerate(services)]
-        yield self._child_spec(
-            "coordinator",
-            Role.COORDINATOR,
-            "disco_engine.coordinator",
-            *("--job-file", job_file, *known),
-            *("--host", coordinator.host, "--port", coordinator.port),
-        )
-        for number in range(self._hired):
-            yield self._worker_spec(number)
-
-    def _worker_spec(self, number: int) -> ChildSpec:
-        name = _worker_name(number)
-        return self._child_spec(
-            name,
-            Role.WORKER,
-            "disco_engine.worker",
-            *("--coordinator", self._ports[0].address, "--worker-id", name),
-            *("--node", self._node(number), "--slots", self._slots),
-            *("--scratch-dir", self._directory.sub(f"scratch/{name}")),
-        )
-
-    def _child_spec(self, name: str, role: Role, module: str, *flags: object) -> ChildSpec:
-        ready_file = self._directory.sub("ready") / name
-        # -P: a module of the user's in the current directory must not shadow one of ours.
-        command = [sys.executable, "-P", "-m", module, *map(str, flags)]
-        command += ["--ready-file", str(ready_file), "--exit-on-stdin-eof"]
-        return ChildSpec(id=name, role=role, command=command, ready_file=ready_file)
-
-    def _node(self, index: int) -> str:
-        return f"node-{index % self._services}"
+        self._supervisor.start(self._commands.coordinator(job_file))
+        for number in range(workers):
+            self._supervisor.start(self._commands.worker(number))
 
     def _hire_no_more(self) -> None:
         with self._hiring:
@@ -438,10 +410,6 @@ class LocalEngine:
 def _without_code(spec: job_pb2.JobSpec) -> job_pb2.JobSpec:
     """Return what the engine itself needs to know: an engine may live long after its job."""
     return job_pb2.JobSpec(uid=spec.uid, output=spec.output if spec.HasField("output") else None)
-
-
-def _worker_name(number: int) -> str:
-    return f"worker-{number}"
 
 
 def _check_numbers(workers: int, slots: int, services: int) -> None:

@@ -26,6 +26,8 @@ from disco.v1 import (
     partition_pb2,
     partition_pb2_grpc,
 )
+from disco_engine.core import label_table
+from disco_engine.core.model import Totals
 from disco_engine.core.settings import JobSettings
 from disco_engine.local.ports import ReservedPort
 from disco_engine.rpc import TOKEN_VARIABLE, aio_channel, credentials_of
@@ -230,10 +232,10 @@ class Worker:
                         kind=common_pb2.FAILURE_KIND_INFRASTRUCTURE, message="refused"
                     ),
                 )
-            result.labels.append(pushed)
+            result.label_table = label_table.pack({0: pushed})
         return coordinator_pb2.AttemptReport(attempt=task.attempt, finished=result)
 
-    async def _push(self, task: coordinator_pb2.TaskAssignment) -> common_pb2.LabelTotals | None:
+    async def _push(self, task: coordinator_pb2.TaskAssignment) -> Totals | None:
         """Push the task's block; None: the service was restarted, and refuses the attempt."""
         totals = common_pb2.Totals(blocks=1, records=1, bytes=len(FRAME))
         outputs = partition_pb2.AttemptBlocks(
@@ -252,7 +254,7 @@ class Worker:
         if reply.results[0].status == partition_pb2.PUSH_STATUS_REFUSED:
             return None
         assert reply.results[0].status == partition_pb2.PUSH_STATUS_COMPLETE
-        return common_pb2.LabelTotals(label=0, totals=totals)
+        return Totals(1, 1, len(FRAME))
 
     async def _say(self, **body: Any) -> None:
         await self._call.write(coordinator_pb2.WorkerMessage(**body))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import grpc
 
 from disco.v1 import job_pb2, partition_pb2, partition_pb2_grpc
+from disco_engine.core import label_table
 from disco_engine.core.model import Label
 from disco_engine.result_errors import ResultUnreachableError, raise_if_final
 from disco_engine.rpc import credentials_of, sync_channel
@@ -28,7 +29,9 @@ def labels_of(address: str, token: str, job_uid: str, stage: int) -> dict[int, l
     """
     request = partition_pb2.AttachRequest(job_uid=job_uid, tell_sealed=True, only_stage=stage)
     return {
-        sealed.attempt.task: sorted(item.label for item in sealed.labels if item.totals.records)
+        sealed.attempt.task: [
+            label for label, _, records, _ in label_table.rows(sealed.label_table) if records
+        ]
         for reply in _attached(address, token, request)
         for sealed in reply.sealed
     }

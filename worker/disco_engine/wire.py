@@ -1,8 +1,9 @@
 """Translate between the core's values and the messages of ``proto/disco/v1``; nothing else."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2, partition_pb2
+from disco_engine.core import label_table
 from disco_engine.core.model import (
     AttemptId,
     AttemptResult,
@@ -10,7 +11,6 @@ from disco_engine.core.model import (
     FailureKind,
     Group,
     Grouping,
-    Label,
     Layout,
     NodeName,
     Plan,
@@ -97,19 +97,6 @@ def totals_to_wire(totals: Totals) -> common_pb2.Totals:
 def totals_from_wire(message: common_pb2.Totals) -> Totals:
     """Return the totals; all zero if the message is not set."""
     return Totals(message.blocks, message.records, message.bytes)
-
-
-def labels_to_wire(labels: Mapping[Label, Totals]) -> list[common_pb2.LabelTotals]:
-    """Return one message per label, ascending."""
-    return [
-        common_pb2.LabelTotals(label=label, totals=totals_to_wire(labels[label]))
-        for label in sorted(labels)
-    ]
-
-
-def labels_from_wire(messages: Iterable[common_pb2.LabelTotals]) -> dict[Label, Totals]:
-    """Return the totals by label."""
-    return {message.label: totals_from_wire(message.totals) for message in messages}
 
 
 def values_to_wire(values: Values) -> list[common_pb2.NamedValue]:
@@ -259,7 +246,7 @@ def result_to_wire(result: AttemptResult) -> coordinator_pb2.AttemptResult:
         seconds=result.seconds,
         records_in=result.records_in,
         bytes_in=result.bytes_in,
-        labels=labels_to_wire(result.labels),
+        label_table=label_table.pack(result.labels),
         plan=None if result.plan is None else plan_to_wire(result.plan),
         output_file=result.output_file,
         output_records=result.output_records,
@@ -268,12 +255,16 @@ def result_to_wire(result: AttemptResult) -> coordinator_pb2.AttemptResult:
 
 
 def result_from_wire(message: coordinator_pb2.AttemptResult) -> AttemptResult:
-    """Return what an attempt did."""
+    """Return what an attempt did.
+
+    Raises:
+        ValueError: It is nothing that this release understands.
+    """
     return AttemptResult(
         seconds=message.seconds,
         records_in=message.records_in,
         bytes_in=message.bytes_in,
-        labels=labels_from_wire(message.labels),
+        labels=label_table.Labels(message.label_table),
         plan=plan_from_wire(message.plan) if message.HasField("plan") else None,
         output_file=message.output_file,
         output_records=message.output_records,
@@ -315,7 +306,7 @@ def sealed_to_wire(sealed: SealedAttempt) -> partition_pb2.SealedAttempt:
     return partition_pb2.SealedAttempt(
         attempt=attempt_to_wire(sealed.id),
         group=group_to_wire(sealed.group),
-        labels=labels_to_wire(sealed.labels),
+        label_table=label_table.pack(sealed.labels),
         output_file=sealed.output_file,
         output_records=sealed.output_records,
         records_in=sealed.records_in,
@@ -329,7 +320,7 @@ def sealed_from_wire(message: partition_pb2.SealedAttempt) -> SealedAttempt:
     return SealedAttempt(
         id=attempt_from_wire(message.attempt),
         group=group_from_wire(message.group),
-        labels=labels_from_wire(message.labels),
+        labels=label_table.Labels(message.label_table),
         output_file=message.output_file,
         output_records=message.output_records,
         records_in=message.records_in,

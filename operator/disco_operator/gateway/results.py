@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 from disco.v1 import job_pb2, partition_pb2, partition_pb2_grpc
 from disco_engine import wire
+from disco_engine.core import label_table
 from disco_engine.core.model import NOTHING, PLAN_STAGE, AttemptId
 from disco_engine.rpc import Line
 from disco_gateway.backend import Part
@@ -103,8 +104,6 @@ def _of_stage(
         if message.attempt.stage != stage or stage == PLAN_STAGE:
             continue
         attempt = wire.attempt_from_wire(message.attempt)
-        total = NOTHING
-        for label in message.labels:
-            total = total.plus(wire.totals_from_wire(label.totals))
-        if message.labels:
+        if message.label_table:
+            total = label_table.total(message.label_table)
             yield attempt, Part(service, stage, attempt.task, total)

@@ -92,6 +92,6 @@ async def _inventory(service: str, uid: str, line: Line) -> list[SealedAttempt]:
     async with aclosing(replies(f"partition service {service}", line, call)) as answers:
         async for reply in answers:
             for message in reply.sealed:
-                message.ClearField("labels")
+                message.ClearField("label_table")
                 found.append(sealed_from_wire(message))
     return found

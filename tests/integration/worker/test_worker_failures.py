@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from disco.v1 import common_pb2
+from disco_engine.core import label_table
 
 if TYPE_CHECKING:
     from tests.integration.worker.conftest import Bench, Do
@@ -315,7 +316,7 @@ async def test_a_process_that_user_code_forks_never_speaks_for_its_slot(
     before = await coordinator.run(inputs=do("pid"))
     report = await coordinator.run(inputs=do("fork"), push_to=service.address, layout=1)
     after = [await coordinator.run(inputs=do("pid")) for _ in range(5)]
-    assert [label.totals.records for label in report.finished.labels] == [1]
+    assert label_table.total(report.finished.label_table).records == 1
     assert {report.output for report in after} == {before.output}
 
 

@@ -115,7 +115,7 @@ async def test_records_go_to_the_jobs_output_and_the_commit_makes_them_visible(
     written = await coordinator.run(inputs=do("write"), write_output=True)
     silent = await coordinator.run(inputs=do("nothing"), write_output=True)
     assert (written.finished.output_records, silent.finished.output_records) == (1, 0)
-    assert not written.finished.labels
+    assert not written.finished.label_table
     assert not list(directory.glob("part-*"))
     files = [written.finished.output_file, silent.finished.output_file]
     commit = coordinator_pb2.TaskAssignment(

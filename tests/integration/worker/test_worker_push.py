@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from disco.v1 import common_pb2, partition_pb2
+from disco_engine.core import label_table
 from disco_engine.records.blocks import Frame, decode
 from disco_engine.wire import attempt_from_wire
 
@@ -44,8 +45,8 @@ async def test_an_attempt_is_reported_when_the_service_has_all_of_it(bench: Benc
     assert attempt not in coordinator.reports
     service.open_gate.set()
     result = (await coordinator.report_of(task)).finished
-    totals = {item.label: item.totals.records for item in result.labels}
-    assert totals == {0: 5, 1: 5}
+    labels = label_table.unpack(result.label_table)
+    assert {label: totals.records for label, totals in labels.items()} == {0: 5, 1: 5}
     blocks = service.blocks[attempt]
     assert service.complete[attempt] == common_pb2.Totals(
         blocks=len(blocks), records=10, bytes=sum(len(block.frame) for block in blocks)
@@ -87,7 +88,7 @@ async def test_a_slot_waits_while_the_service_takes_no_more(bench: Bench, do: Do
     service.open_gate.set()
     for task in tasks:
         result = (await coordinator.report_of(task)).finished
-        assert sum(item.totals.records for item in result.labels) == 40
+        assert label_table.total(result.label_table).records == 40
 
 
 async def test_a_record_that_fits_into_no_message_is_the_users_failure(

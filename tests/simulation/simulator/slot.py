@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.v1 import common_pb2, coordinator_pb2, slot_pb2
 from disco_engine import outputs
+from disco_engine.core import label_table
 from disco_engine.core.model import AttemptId, Failure, FailureKind, Label, Totals
 from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.readers import pairs_of
@@ -19,7 +20,6 @@ from disco_engine.wire import (
     attempt_to_wire,
     failure_from_wire,
     failure_to_wire,
-    labels_to_wire,
     plan_to_wire,
     values_to_wire,
 )
@@ -257,7 +257,7 @@ class SimulatedSlot:
         while self._paused:
             await self._hear()
         self._simulation.watch.wrote(attempt, totals)
-        result.labels.extend(labels_to_wire(totals))
+        result.label_table = label_table.pack(totals)
 
     def _misbehave(self, attempt: AttemptId) -> None:
         """Be user code that does not work every time."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco_engine.coordinator.errors import CoordinatorError
 from disco_engine.coordinator.link import LinkState
+from disco_engine.core import label_table
 from disco_engine.core.actions import (
     Action,
     Announce,
@@ -23,7 +24,7 @@ from disco_engine.core.ledger import AttemptState
 from disco_engine.core.model import AttemptId, Label, ServiceId, Totals, WorkerId
 from disco_engine.core.task import IllegalTransition
 from disco_engine.partition.store import Store
-from disco_engine.wire import attempt_from_wire, labels_from_wire
+from disco_engine.wire import attempt_from_wire
 from disco_engine.worker.link import CoordinatorError as LinkError
 from disco_engine.worker.parent import Worker
 from simulator.invariants import check_tasks, check_values
@@ -285,7 +286,7 @@ class Watch:
             self.fail(f"{process} has sealed {attempt}, which {self._mixed[attempt]}")
         for message in store.journal.sealed():
             if attempt_from_wire(message.attempt) == attempt:
-                labels = labels_from_wire(message.labels)
+                labels = label_table.unpack(message.label_table)
                 written = self._written.get(attempt, {})
                 if labels != written:
                     self.fail(f"{process} has sealed {attempt} with {labels}, not {written}")

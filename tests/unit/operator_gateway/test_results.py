@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from disco.v1 import common_pb2, job_pb2, partition_pb2, partition_pb2_grpc
+from disco_engine.core import label_table
 from disco_engine.core.model import Totals
 from disco_engine.rpc import Line, aio_channel, aio_server, credentials_of, listen
 from disco_gateway.errors import NotPossibleError, UnavailableError
@@ -22,12 +23,9 @@ def sealed(
     parts = [records // 2, records - records // 2] if records else []
     return partition_pb2.SealedAttempt(
         attempt=common_pb2.AttemptRef(stage=stage, task=task, epoch=epoch, attempt=attempt),
-        labels=[
-            common_pb2.LabelTotals(
-                label=label, totals=common_pb2.Totals(blocks=1, records=part, bytes=10 * part)
-            )
-            for label, part in enumerate(parts)
-        ],
+        label_table=label_table.pack(
+            {label: Totals(1, part, 10 * part) for label, part in enumerate(parts)}
+        ),
     )
 
 

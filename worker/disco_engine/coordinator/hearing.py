@@ -141,8 +141,9 @@ class Hearing:
         if report.HasField("finished"):
             try:
                 result = result_from_wire(report.finished)
-            except ValueError as error:  # a plan that this release does not understand
-                failure = Failure(kind=FailureKind.FATAL, message=f"the plan is wrong: {error}")
+            except ValueError as error:  # of a release that says it otherwise
+                text = f"what the worker says of it cannot be understood: {error}"
+                failure = Failure(kind=FailureKind.FATAL, message=text)
             else:
                 self._driver.feed(
                     AttemptFinished(id=attempt, worker=session.worker, result=result, now=now)

@@ -2,12 +2,15 @@
 
 A job has (tasks x labels) of them, and they are wanted again only when an output is lost or when
 the next stage reads single tasks. A dictionary takes some 200 bytes per label; a table takes about
-ten: four columns, each of the narrowest integers that hold it, labels ascending.
+ten: four columns, each of the narrowest integers that hold it, labels ascending. So they also
+travel; ``common.proto`` has the format.
 """
 
+import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from typing import TypeAlias
 
 from disco_engine.core.model import NOTHING, Label, Totals
 
@@ -17,6 +20,48 @@ EMPTY = b""
 _SIGNED = "bhiq"
 _UNSIGNED = "BHIQ"
 _COLUMNS = 4
+Columns: TypeAlias = "list[array[int]]"
+"""Labels, as 64-bit integers; blocks; records; bytes."""
+
+_SWAPPED = sys.byteorder == "big"
+
+
+class Labels(Mapping[Label, Totals]):
+    """A table, to be read like the dictionary that it was made of.
+
+    Raises:
+        ValueError: It is no table.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: bytes) -> None:
+        if table:
+            _check(table)
+        self.table = table
+
+    def __getitem__(self, label: Label) -> Totals:
+        totals = find(self.table, label)
+        if not totals.blocks:
+            raise KeyError(label)
+        return totals
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(labels_in(self.table))
+
+    def __len__(self) -> int:
+        return len(_columns(self.table)[0]) if self.table else 0
+
+    def items(self) -> ItemsView[Label, Totals]:
+        """Return all labels, each with its totals."""
+        return unpack(self.table).items()
+
+    def values(self) -> ValuesView[Totals]:
+        """Return the totals of all labels."""
+        return unpack(self.table).values()
+
+    def __repr__(self) -> str:
+        return f"Labels({unpack(self.table)})"
 
 
 def pack(labels: Mapping[Label, Totals]) -> bytes:
@@ -25,15 +70,19 @@ def pack(labels: Mapping[Label, Totals]) -> bytes:
     Raises:
         OverflowError: A number needs more than 64 bits.
     """
+    if isinstance(labels, Labels):
+        return labels.table
     if not labels:
         return EMPTY
     rows = sorted((label, *totals) for label, totals in labels.items() if totals.blocks)
     if not rows:
         return EMPTY
     names, *counts = zip(*rows, strict=True)
-    columns = [_narrow(names, _SIGNED), *(_narrow(column, _UNSIGNED) for column in counts)]
-    header = "".join(column.typecode for column in columns).encode()
-    return header + b"".join(column.tobytes() for column in columns)
+    narrow = [_narrow(names, _SIGNED), *(_narrow(column, _UNSIGNED) for column in counts)]
+    header = "".join(column.typecode for column in narrow).encode()
+    for column in narrow if _SWAPPED else ():
+        column.byteswap()
+    return header + b"".join(column.tobytes() for column in narrow)
 
 
 def unpack(table: bytes) -> dict[Label, Totals]:
@@ -70,6 +119,34 @@ def labels_in(table: bytes) -> Iterable[Label]:
     return _columns(table)[0] if table else ()
 
 
+def columns(table: bytes) -> Columns:
+    """Return what is in a table that is not empty."""
+    labels, *counts = _columns(table)
+    return [array("q", labels), *counts]
+
+
+def _columns(table: bytes) -> list["array[int]"]:
+    """Return the same as narrow as it is in the table."""
+    found = [array(chr(code)) for code in table[:_COLUMNS]]
+    rows = (len(table) - _COLUMNS) // sum(column.itemsize for column in found)
+    start = _COLUMNS
+    for column in found:
+        end = start + rows * column.itemsize
+        column.frombytes(table[start:end])
+        if _SWAPPED:
+            column.byteswap()
+        start = end
+    return found
+
+
+def _check(table: bytes) -> None:
+    codes = table[:_COLUMNS].decode("latin-1")
+    known = len(codes) == _COLUMNS and codes[0] in _SIGNED
+    known = known and all(code in _UNSIGNED for code in codes[1:])
+    if not known or (len(table) - _COLUMNS) % sum(array(code).itemsize for code in codes):
+        raise ValueError(f"{len(table)} bytes that begin with {table[:8]!r} are no label table")
+
+
 def _narrow(values: tuple[int, ...], typecodes: str) -> "array[int]":
     for typecode in typecodes[:-1]:
         try:
@@ -77,14 +154,3 @@ def _narrow(values: tuple[int, ...], typecodes: str) -> "array[int]":
         except OverflowError:
             continue
     return array(typecodes[-1], values)
-
-
-def _columns(table: bytes) -> list["array[int]"]:
-    columns = [array(chr(code)) for code in table[:_COLUMNS]]
-    rows = (len(table) - _COLUMNS) // sum(column.itemsize for column in columns)
-    start = _COLUMNS
-    for column in columns:
-        end = start + rows * column.itemsize
-        column.frombytes(table[start:end])
-        start = end
-    return columns

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from disco.v1 import partition_pb2
 from disco_engine import wire
+from disco_engine.core import label_table
 from disco_engine.core.ledger import AttemptState
 from disco_engine.core.model import NOTHING, AttemptId, Layout, Totals
 from disco_engine.partition.lanes import Span
@@ -79,10 +80,13 @@ def _expected(
     for message in sealed:
         if message.attempt.stage != selection.stage:
             continue
-        labels = wire.labels_from_wire(message.labels)
+        table = message.label_table
         if selection.by is Layout.BY_LABEL:
-            labels = {label: totals for label, totals in labels.items() if label in keys}
-        elif message.attempt.task not in keys:
+            rows = label_table.rows(table)
+            totals = sum_of(Totals(*counts) for label, *counts in rows if label in keys)
+        elif message.attempt.task in keys:
+            totals = label_table.total(table)
+        else:
             continue
-        expected[wire.attempt_from_wire(message.attempt)] = sum_of(labels.values())
+        expected[wire.attempt_from_wire(message.attempt)] = totals
     return expected

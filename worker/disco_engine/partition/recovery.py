@@ -11,6 +11,7 @@ from pathlib import Path
 
 from disco.v1 import partition_pb2
 from disco_engine import wire
+from disco_engine.core import label_table
 from disco_engine.core.ledger import Ledger
 from disco_engine.core.model import NOTHING, AttemptId, Totals
 from disco_engine.partition.journal import (
@@ -23,7 +24,7 @@ from disco_engine.partition.journal import (
     job_entry,
 )
 from disco_engine.partition.segment import blocks_in
-from disco_engine.partition.stage import Stage, logs_in, sum_of
+from disco_engine.partition.stage import Stage, logs_in
 from disco_engine.partition.store import Holdings
 
 _log = logging.getLogger(__name__)
@@ -140,8 +141,7 @@ def _replay(directory: Path, job_uid: str, journal: Journal) -> _Remembered:
 def _told_of(payload: bytes) -> tuple[AttemptId, Totals]:
     """Return which attempt an entry is about, and how much it wrote."""
     message = partition_pb2.SealedAttempt.FromString(payload)
-    labels = wire.labels_from_wire(message.labels)
-    return wire.attempt_from_wire(message.attempt), sum_of(labels.values())
+    return wire.attempt_from_wire(message.attempt), label_table.total(message.label_table)
 
 
 def _index(stage: Stage, found: dict[AttemptId, Totals]) -> None:

@@ -9,6 +9,7 @@ import grpc.aio
 
 from disco.v1 import partition_pb2, partition_pb2_grpc
 from disco_engine import wire
+from disco_engine.core import label_table
 from disco_engine.core.ledger import AttemptState, StaleEpochError, Verdict, WrongJobError
 from disco_engine.core.model import AttemptId, Label, Layout, Totals
 from disco_engine.partition.audit import drop_damaged
@@ -136,7 +137,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         async with _refusals(context):
             self._store.ledger.check_caller(request.job_uid, request.epoch)
             verdicts = []
-            copies: dict[AttemptId, dict[Label, Totals]] = {}
+            copies: dict[AttemptId, label_table.Labels] = {}
             for decision in request.decisions:
                 if self._needs_labels(decision, copies):
                     copies = await self._labels_of_copies(request)
@@ -153,7 +154,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
 
     async def _labels_of_copies(
         self, request: partition_pb2.DecideRequest
-    ) -> dict[AttemptId, dict[Label, Totals]]:
+    ) -> dict[AttemptId, label_table.Labels]:
         return await self._store.labels_of_copies(
             wire.attempt_from_wire(decision.seal.attempt)
             for decision in request.decisions

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from disco.v1 import partition_pb2
 from disco_engine import wire
+from disco_engine.core import label_table
 from disco_engine.core.ledger import AttemptState, Ledger, StaleEpochError, Verdict
 from disco_engine.core.model import AttemptId, Label, Layout, SealTerms, Totals
 from disco_engine.partition.budget import ByteBudget
@@ -179,7 +180,7 @@ class Store:
 
     async def labels_of_copies(
         self, attempts: Iterable[AttemptId]
-    ) -> dict[AttemptId, dict[Label, Totals]]:
+    ) -> dict[AttemptId, label_table.Labels]:
         """Return what those of *attempts* that are kept as copies wrote per label."""
         kept = {a for a in attempts if self.ledger.state(a) is AttemptState.KEPT}
         if not kept:
@@ -259,11 +260,11 @@ class Store:
 
 def _labels_of(
     attempts: Collection[AttemptId], sealed: Iterable[partition_pb2.SealedAttempt]
-) -> dict[AttemptId, dict[Label, Totals]]:
+) -> dict[AttemptId, label_table.Labels]:
     """Return what each of *attempts* wrote per label."""
     found = {}
     for message in sealed:
         attempt = wire.attempt_from_wire(message.attempt)
         if attempt in attempts:
-            found[attempt] = wire.labels_from_wire(message.labels)
+            found[attempt] = label_table.Labels(message.label_table)
     return found

@@ -17,8 +17,9 @@ from itertools import islice
 from pathlib import Path
 
 from disco.v1 import common_pb2, coordinator_pb2, partition_pb2, slot_pb2
+from disco_engine.core import label_table
 from disco_engine.core.model import AttemptId, Failure, FailureKind, Totals
-from disco_engine.wire import attempt_from_wire, totals_from_wire
+from disco_engine.wire import attempt_from_wire
 from disco_engine.worker.attempts import Attempt
 from disco_engine.worker.feeds import Feeds
 from disco_engine.worker.pacing import Pace
@@ -405,7 +406,4 @@ def _infrastructure(message: str) -> Failure:
 
 
 def _sum(result: coordinator_pb2.AttemptResult) -> Totals:
-    total = Totals()
-    for label in result.labels:
-        total = total.plus(totals_from_wire(label.totals))
-    return total
+    return label_table.total(result.label_table)

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2, slot_pb2
+from disco_engine.core import label_table
 from disco_engine.core.model import Failure, FailureKind, Label, Totals
 from disco_engine.core.settings import MIB, JobSettings
 from disco_engine.program import ProgramError
 from disco_engine.records.writers import RecordWriter, ShuffleWriter
-from disco_engine.wire import attempt_from_wire, labels_to_wire
+from disco_engine.wire import attempt_from_wire
 from disco_engine.worker.slot.conversation import Conversation
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class TaskOutput:
         if self._shuffle is not None and self._sink is not None:
             self._shuffle.close()
             self._sink.flush()
-            result.labels.extend(labels_to_wire(self._sink.totals))
+            result.label_table = label_table.pack(self._sink.totals)
 
     def abandon(self) -> None:
         """Remove what was written to the job's output; pushed blocks are never sealed."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MAX_EVENTS = 100
 ALL_EVENTS_DEADLINE_S = 3.0
 MAX_CHARS = 16 * 1024 * 1024
-"""Of text that is remembered in case that coordinators do not answer at the end, of all jobs."""
+"""Of events that are remembered, of all jobs, in case a coordinator does not answer at its end."""
 MAX_CHARS_OF_JOB = 1024 * 1024
 JOBS_PER_SECOND = 50
 """Progress alone makes at most about so many jobs a second be looked at, however many run."""

@@ -8,6 +8,9 @@ from disco.v1 import coordinator_pb2
 from disco_engine.coordinator.eventlog import MAX_EVENTS
 from disco_gateway.backend import Position
 
+EVENT_CHARS = 600
+"""What an event counts for besides its text: the memory that protobuf takes for it."""
+
 
 class HeardEvents:
     """The newest events of one job, numbered by one coordinator.
@@ -17,7 +20,7 @@ class HeardEvents:
     no epoch yet, and clocks of nodes differ.
 
     Args:
-        max_chars: Returns how much text may be kept now.
+        max_chars: Returns how much may be kept now: each event's text, and ``EVENT_CHARS`` for it.
     """
 
     def __init__(self, max_chars: Callable[[], int]) -> None:
@@ -46,13 +49,16 @@ class HeardEvents:
             self.epoch = epoch
         for event in told.events:
             if event.number > self.last:
-                self._events.append(event)
-                self._chars += len(event.text)
+                # A copy: part of a reply, however small, keeps all of it in memory.
+                copy = coordinator_pb2.JobEvent()
+                copy.CopyFrom(event)
+                self._events.append(copy)
+                self._chars += _chars_of(copy)
                 self.last = event.number
         self.last = max(self.last, told.progress.last_event)
         most = self._max_chars()
         while self._events and (len(self._events) > MAX_EVENTS or self._chars > most):
-            self._chars -= len(self._events.popleft().text)
+            self._chars -= _chars_of(self._events.popleft())
 
     def clear(self) -> None:
         """Forget everything."""
@@ -79,3 +85,7 @@ class HeardEvents:
             (i for i, event in enumerate(self._events) if event.number > after), len(self._events)
         )
         return tuple(islice(self._events, skip, None)), behind
+
+
+def _chars_of(event: coordinator_pb2.JobEvent) -> int:
+    return EVENT_CHARS + len(event.text)

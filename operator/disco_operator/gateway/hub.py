@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 MAX_TOPICS = 500
 MAX_CHARS = 64 * 1024 * 1024
-"""Of the texts of events, of all jobs together."""
+"""Of what was heard, of all jobs together."""
 MAX_CHARS_OF_JOB = 4 * 1024 * 1024
-"""As much as a coordinator keeps."""
+"""About as much as a coordinator keeps."""
 MIN_INTERVAL_S = 0.2
 FIRST_WORD_S = 3.0
 """How long a coordinator may take to answer before followers are told what the status says."""

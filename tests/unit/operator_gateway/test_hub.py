@@ -13,7 +13,7 @@ from disco_gateway.backend import Position, Update
 from disco_gateway.errors import GoneError, JobNotFoundError, OverloadedError, UnavailableError
 from disco_operator.children.events import events_config_map
 from disco_operator.gateway import hub as hub_module
-from disco_operator.heard import HeardEvents
+from disco_operator.heard import EVENT_CHARS, HeardEvents
 from disco_operator.model import DiscoJob
 
 TOKEN = "t0ken"
@@ -368,7 +368,7 @@ async def test_more_jobs_than_are_followed_at_once_must_wait(
 
 
 def test_what_was_heard_is_bounded_and_keeps_its_numbers() -> None:
-    heard = HeardEvents(lambda: 100)
+    heard = HeardEvents(lambda: 3 * (EVENT_CHARS + 30) + 10)
     events = [coordinator_pb2.JobEvent(number=n, text="x" * 30) for n in range(1, 11)]
     progress = coordinator_pb2.JobProgress(epoch=1, last_event=10)
     heard.hear(coordinator_pb2.WatchReply(progress=progress, events=events), run=0)

@@ -66,6 +66,11 @@ class Cache:
         """Return where all DiscoJobs are."""
         return tuple(self._jobs)
 
+    @property
+    def active_jobs(self) -> int:
+        """How many DiscoJobs have not ended."""
+        return len(self._jobs) - len(self._finished)
+
     def children(self, key: JobKey) -> tuple[Json, ...]:
         """Return pods, deployments and statefulsets with the job's label in its namespace.
 

@@ -98,7 +98,7 @@ def _start(
         wanted=working.wanted_children(job, status, observed),
         follow=True,
         announcements=(said,),
-        again_in_s=working.LOOK_AGAIN_S,
+        again_in_s=working.look_again_s(observed),
         status_first=True,
     )
 
@@ -166,7 +166,7 @@ def _pause(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> De
         wanted=wanted,
         announcements=said,
         lost_pods=lost_pods(observed, now),
-        again_in_s=working.LOOK_AGAIN_S,
+        again_in_s=working.look_again_s(observed),
     )
 
 

@@ -98,13 +98,14 @@ class Following:
     def __len__(self) -> int:
         return len(self._followers)
 
-    def follow(self, job: DiscoJob) -> None:
+    def follow(self, job: DiscoJob, *, may_answer: bool) -> None:
         """Follow a job's coordinator, from now on and until it is forgotten.
 
         Args:
             job: The job; what its status says it has heard is not told again.
+            may_answer: Whether there is somebody to be called, if it is not followed yet.
         """
-        if job.uid in self._followers:
+        if job.uid in self._followers or not may_answer:
             return
         heard = job.status.get("coordinator", {})
         stream = Stream(

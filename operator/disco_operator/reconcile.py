@@ -30,6 +30,7 @@ from disco_operator.endings import retry_wanted
 from disco_operator.following import Following, News
 from disco_operator.keeping import Keeper
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
+from disco_operator.names import ROLE_LABEL, Role
 from disco_operator.notes import duration_of, note
 from disco_operator.wanted import Announcement, Decision, Observed
 from disco_operator.working import SILENCE
@@ -42,6 +43,8 @@ REFUSED_AGAIN_S = 15.0
 _NAMED_BY_UID = (Kind.SECRET, Kind.CONFIGMAP)
 """Their names have a part of the job's uid, so none of them is another job's."""
 DURATION_STEP_S = 15
+DURATIONS_PER_SECOND = 20
+"""About so many statuses a second, at most, are written only because time has passed."""
 SAY_AGAIN_S = 600.0
 """Before the same warning about the same job becomes an event again."""
 MAX_TOLD = 100
@@ -126,7 +129,7 @@ class Reconciler:
             observed = await self._observe(job)
             decision = decide(job, observed, now)
             if decision.follow:
-                self._following.follow(job)
+                self._following.follow(job, may_answer=_coordinator_may_answer(job, observed))
             again_in_s = await self._carry_out(job, body, decision, observed, now)
             if not decision.follow:  # only now: what was heard may have to be kept
                 self._following.forget(job.uid)
@@ -160,6 +163,7 @@ class Reconciler:
             code=code,
             code_problem=problem,
             node_ready=self._cache.node_ready,
+            active_jobs=self._cache.active_jobs,
         )
 
     def _base_is_due(self, job: DiscoJob, news: News) -> bool:
@@ -276,7 +280,8 @@ class Reconciler:
         """Write the status, if it says anything new; return whether the job is still there."""
         status["duration"] = duration_of(status, now)
         status["reason"], status["observedMessage"] = headline(status)
-        if not _news_in(job.status, status):
+        step_s = max(DURATION_STEP_S, self._cache.active_jobs // DURATIONS_PER_SECOND)
+        if not _news_in(job.status, status, step_s):
             return True
         written = await self._cluster.write_status(job.key.namespace, job.key.name, job.uid, status)
         if written is not None:
@@ -291,15 +296,28 @@ class Reconciler:
             self._measures.first_task(max(first - job.created, timedelta()).total_seconds())
 
 
-def _news_in(before: Json, after: Json) -> bool:
+def _coordinator_may_answer(job: DiscoJob, observed: Observed) -> bool:
+    """Return whether a job's coordinator runs, or was heard before.
+
+    One whose pod has never run is not called: thousands of jobs may wait for room in the cluster.
+    """
+    return is_true(job.status, Condition.PLANNED) or any(
+        child["kind"] == "Pod"
+        and child["metadata"]["labels"].get(ROLE_LABEL) == Role.COORDINATOR.value
+        and child.get("status", {}).get("phase") == "Running"
+        for child in observed.children
+    )
+
+
+def _news_in(before: Json, after: Json, step_s: int) -> bool:
     """Return whether a status says more than that time has passed (and that only in steps)."""
     if {**before, "duration": ""} != {**after, "duration": ""}:
         return True
-    return before.get("duration", "") != after["duration"] and _steps(before) != _steps(after)
+    return _seconds(before) // step_s != _seconds(after) // step_s
 
 
-def _steps(status: Json) -> int:
-    """Return the duration in steps of some seconds, from how it is written."""
+def _seconds(status: Json) -> int:
+    """Return the duration, from how it is written."""
     total, number = 0, ""
     for sign in status.get("duration", ""):
         if sign.isdigit():
@@ -307,7 +325,7 @@ def _steps(status: Json) -> int:
         else:
             total += int(number) * {"h": 3600, "m": 60, "s": 1}[sign]
             number = ""
-    return total // DURATION_STEP_S
+    return total
 
 
 def _note_refusal(

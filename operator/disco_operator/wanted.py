@@ -19,6 +19,7 @@ class Observed:
         code: Content by name of the files that travel with it; None: not looked up, or not there.
         code_problem: Why there is no code.
         node_ready: Whether a node is ready; None: not known.
+        active_jobs: How many jobs there are that have not ended, this one included.
     """
 
     children: Sequence[Json] = ()
@@ -27,6 +28,7 @@ class Observed:
     code: Mapping[str, bytes] | None = None
     code_problem: str = ""
     node_ready: Callable[[str], bool | None] = lambda _: None
+    active_jobs: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from disco_operator.conditions import Condition, Phase, condition_of, is_true
 from disco_operator.groups import WorkerGroup, groups_of
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json
-from disco_operator.notes import note
+from disco_operator.notes import active_seconds, note
 from disco_operator.progress import (
     not_yet_informed,
     note_progress,
@@ -24,6 +24,8 @@ from disco_operator.trouble import Trouble, oom_killed, troubles_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 LOOK_AGAIN_S = 10.0
+LOOKS_PER_SECOND = 50
+"""About so many looks a second, at most, are at jobs to which nothing has happened."""
 SILENCE = 30.0
 """Seconds without a coordinator after which the status says so."""
 HOPELESS_RESTARTS = 3
@@ -57,8 +59,23 @@ def work(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
         follow=True,
         lost_pods=lost_pods(observed, now),
         announcements=(*saying.events_of(observed.news.events), *said),
-        again_in_s=LOOK_AGAIN_S if is_true(status, Condition.RUNNING) else LOOK_AGAIN_S / 2,
+        again_in_s=_next_look(job, status, observed, now),
     )
+
+
+def look_again_s(observed: Observed, least_s: float = LOOK_AGAIN_S) -> float:
+    """Return when to look again though nothing has happened: later, the more jobs there are."""
+    return max(least_s, observed.active_jobs / LOOKS_PER_SECOND)
+
+
+def _next_look(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> float:
+    assert job.spec is not None
+    running = is_true(status, Condition.RUNNING)
+    again_in_s = look_again_s(observed, LOOK_AGAIN_S if running else LOOK_AGAIN_S / 2)
+    limit_s = job.spec.active_deadline_seconds
+    if limit_s is None:
+        return again_in_s
+    return min(again_in_s, max(limit_s - active_seconds(status, now), 1.0))
 
 
 def wanted_children(job: DiscoJob, status: Json, observed: Observed) -> Wanted:

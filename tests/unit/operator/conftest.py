@@ -85,6 +85,7 @@ class Story:
         self.nodes: dict[str, bool] = {}
         self.news = News()
         self.code_problem = ""
+        self.active_jobs = 1
         self.deleted = False
         self.decision: Decision
 
@@ -128,6 +129,7 @@ class Story:
             news=self.news,
             code_problem=self.code_problem,
             node_ready=self.nodes.get,
+            active_jobs=self.active_jobs,
         )
         job = self.job
         self.decision = decide(job, observed, self.now)

@@ -23,6 +23,18 @@ def test_a_new_job_gets_all_its_children_and_says_first_that_it_has_started(stor
     assert story.said == ["Started"]
 
 
+def test_with_many_jobs_each_is_looked_at_less_often_but_in_time_for_its_deadline(
+    story: Story,
+) -> None:
+    """Two thousand jobs that wait were looked at four hundred times a second, for nothing."""
+    assert story.look().again_in_s == 10
+    assert story.look().again_in_s == 5  # it does not run yet
+    story.active_jobs = 2_000
+    assert story.look().again_in_s == 40
+    assert story.set(activeDeadlineSeconds=60).after(30).look().again_in_s == 30
+    assert story.set(suspend=True).look().again_in_s == 40
+
+
 def test_deciding_again_changes_nothing(story: Story) -> None:
     story.running()
     before, children, said = dict(story.status), dict(story.workloads), list(story.said)

@@ -91,7 +91,7 @@ async def listener(coordinator: Coordinator) -> AsyncIterator[Listener]:
 async def test_news_are_told_once_and_progress_stays(
     build: Any, story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:
-    listener.following.follow(story.job)
+    listener.following.follow(story.job, may_answer=True)
     coordinator.tells(build.progress((1, 0, 0)), "a worker left")
     assert await listener.news.get() == JobKey("ns", "j")
     news = listener.following.take_news(story.job.uid)
@@ -106,7 +106,7 @@ async def test_news_are_told_once_and_progress_stays(
 async def test_a_stream_that_breaks_is_taken_up_where_it_broke(
     build: Any, story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:
-    listener.following.follow(story.job)
+    listener.following.follow(story.job, may_answer=True)
     coordinator.tells(build.progress((1, 0, 0)), "one", "two")
     await listener.news.get()
     coordinator.replies.put_nowait(None)
@@ -119,7 +119,7 @@ async def test_a_stream_that_breaks_is_taken_up_where_it_broke(
 async def test_events_of_a_new_coordinator_are_asked_for_from_the_first(
     build: Any, story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:
-    listener.following.follow(story.job)
+    listener.following.follow(story.job, may_answer=True)
     coordinator.tells(build.progress((1, 0, 0)), "one", "two")
     await listener.news.get()
     coordinator.tells(build.progress((1, 0, 0)), "late", first=7, epoch=2)
@@ -135,14 +135,14 @@ async def test_what_the_status_has_heard_is_not_told_again(
     story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:
     story.status = {"coordinator": {"epoch": 1, "lastEvent": 41}}
-    listener.following.follow(story.job)
+    listener.following.follow(story.job, may_answer=True)
     assert await coordinator.asked.get() == 41
 
 
 async def test_cancelling_reaches_the_coordinator(
     story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:
-    listener.following.follow(story.job)
+    listener.following.follow(story.job, may_answer=True)
     assert await listener.following.cancel(story.job.uid, "spec.cancel was set")
     assert coordinator.cancelled == "spec.cancel was set"
 
@@ -152,14 +152,14 @@ async def test_a_coordinator_that_is_away_cannot_be_cancelled(story: Any) -> Non
     await closed.server.stop(None)
     away = Listener(closed)
     async with away.following:
-        away.following.follow(story.job)
+        away.following.follow(story.job, may_answer=True)
         assert not await away.following.cancel(story.job.uid, "why")
 
 
 async def test_what_was_heard_stands_in_for_a_coordinator_that_does_not_answer_at_the_end(
     build: Any, story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:
-    listener.following.follow(story.job)
+    listener.following.follow(story.job, may_answer=True)
     coordinator.tells(build.progress((1, 0, 0)), "one", "two")
     await listener.news.get()
     coordinator.tells(build.progress((0, 0, 1), phase="SUCCEEDED"), "three", first=3)
@@ -179,7 +179,7 @@ async def test_what_was_heard_stands_in_for_a_coordinator_that_does_not_answer_a
 async def test_forgetting_ends_the_stream(
     build: Any, story: Any, coordinator: Coordinator, listener: Listener
 ) -> None:
-    listener.following.follow(story.job)
+    listener.following.follow(story.job, may_answer=True)
     coordinator.tells(build.progress((1, 0, 0)))
     await listener.news.get()
     listener.following.forget(story.job.uid)

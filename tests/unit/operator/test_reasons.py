@@ -9,6 +9,7 @@ SOURCES = ("decide", "endings", "reconcile", "saying", "trouble", "working")
 NOT_REASONS = {
     "Insufficient",
     "Pending",
+    "Running",
     "Deployment",
     "StatefulSet",
     "Pod",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from disco_operator.cluster import (
 )
 from disco_operator.fake_cluster import FakeCluster
 from disco_operator.following import NOTHING, News
-from disco_operator.model import DiscoJob, JobKey, Json
+from disco_operator.model import DiscoJob, JobKey, Json, written_time
 from disco_operator.reconcile import Reconciler
 
 KEY = JobKey("ns", "j")
@@ -31,11 +31,14 @@ class Told:
     def __init__(self) -> None:
         self.news = NOTHING
         self.followed: set[str] = set()
+        self.called: set[str] = set()
         self.cancelled: list[str] = []
         self.events: coordinator_pb2.WatchReply | None = coordinator_pb2.WatchReply()
 
-    def follow(self, job: DiscoJob) -> None:
+    def follow(self, job: DiscoJob, *, may_answer: bool) -> None:
         self.followed.add(job.uid)
+        if may_answer:
+            self.called.add(job.uid)
 
     def forget(self, uid: str) -> None:
         self.followed.discard(uid)
@@ -149,6 +152,46 @@ async def test_a_new_job_is_made_in_one_go_after_its_status_says_so(world: World
     assert "status" in world.cluster.writes[0]
     assert len(_statuses(world.cluster.writes)) == 1
     assert world.reasons() == ["Started"]
+
+
+@pytest.mark.parametrize(("phase", "called"), [("Pending", False), ("Running", True)])
+async def test_a_coordinator_is_called_once_its_pod_runs(
+    world: World, build: Any, phase: str, called: bool
+) -> None:
+    """Of thousands of jobs that wait for room each was called twice a second."""
+    world.submit()
+    await world.look()
+    pod = build.pod("j-coordinator-1", "coordinator", phase=phase)
+    pod["metadata"]["namespace"] = "ns"
+    world.cluster.add({"apiVersion": "v1", **pod})
+    await world.look()
+    assert bool(world.told.called) is called
+
+
+async def test_the_time_that_passes_is_written_less_often_the_more_jobs_there_are(
+    world: World, build: Any
+) -> None:
+    world.submit()
+    await world.look()
+    world.told.news = News(progress=build.progress((8, 2, 0)))
+    await world.look()
+    for number in range(2_000):
+        world.cluster.add(
+            {
+                "apiVersion": "discoproject.org/v1alpha1",
+                "kind": "DiscoJob",
+                "metadata": {"namespace": "other", "name": f"j-{number}"},
+            }
+        )
+    body = world.job()
+    assert body is not None
+    before = len(world.cluster.writes)
+    for seconds, writes in ((60, 0), (100, 1)):
+        since = datetime.now(UTC) - timedelta(seconds=seconds + 0.5)
+        running = {**body["status"], "runSince": written_time(since), "duration": "0s"}
+        world.cluster.set_status(Kind.DISCOJOB, "ns", "j", running)
+        await world.look()
+        assert len(world.cluster.writes) == before + writes
 
 
 async def test_looking_again_writes_nothing(world: World, build: Any) -> None:

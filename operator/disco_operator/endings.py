@@ -259,7 +259,8 @@ def _partition_pods(observed: Observed) -> list[Json]:
 def _check_results(
     job: DiscoJob, status: Json, observed: Observed, now: datetime
 ) -> tuple[Announcement, ...]:
-    """Say so if pods that held results on their nodes' disks are gone."""
+    """Say so if pods that held results on their nodes' disks are gone, and if copies are left."""
+    assert job.spec is not None
     before = condition_of(status, Condition.RESULTS_AVAILABLE)
     expected = status.get("results", {}).get("pods", [])
     if before is None or before["status"] != "True" or not expected:
@@ -268,9 +269,12 @@ def _check_results(
     lost = [pod["name"] for pod in expected if pod["uid"] not in there]
     if not lost:
         return ()
-    message = (
-        f"{', '.join(lost)} held results on the node's disk and was lost with them: run the job"
-        " again; spec.output or spec.partitionService.storage.volumeClaimTemplate would keep them"
-    )
-    note(job, status, Condition.RESULTS_AVAILABLE, False, "ResultsLost", message, now)
-    return (Announcement(kind="Warning", reason="ResultsLost", message=message),)
+    available = len(lost) < job.spec.partition_service.copies
+    reason = "ReadFromCopies" if available else "ResultsLost"
+    if before["reason"] == reason:
+        return ()
+    message = f"{', '.join(lost)} held results on the node's disk and was lost with them: "
+    message += "they are read from their copies; " if available else "run the job again; "
+    message += "spec.output or spec.partitionService.storage.volumeClaimTemplate would keep them"
+    note(job, status, Condition.RESULTS_AVAILABLE, available, reason, message, now)
+    return (Announcement(kind="Warning", reason=reason, message=message),)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 from tests.integration.test_partition_service import (
     DISCARDED,
@@ -79,12 +81,52 @@ async def test_copies_outlive_the_process_and_its_coordinator(tmp_path: Path) ->
             assert (await client.fetch(0))[1] == totals([A, C])
 
 
-async def test_who_reads_results_is_not_told_of_copies(tmp_path: Path) -> None:
+async def test_who_reads_results_is_told_of_copies_only_if_he_asks(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         await client.write(attempt(0), A)
         await client.decide(keep(attempt(0), totals([A])))
         replies = await client.attach(0, tell_sealed=True)
         assert not any(reply.sealed or reply.copies for reply in replies)
+        replies = await client.attach(0, tell_sealed=True, tell_copies=True)
+        assert [one.attempt.task for reply in replies for one in reply.copies] == [0]
+
+
+async def test_copies_are_read_unsealed_by_who_asks_for_them(tmp_path: Path) -> None:
+    """Of two at a task the newest, and nothing of what is sealed."""
+    async with serving(tmp_path) as client:
+        await client.write_and_seal(attempt(0), A, layout=Layout.BY_TASK)
+        for number, blocks in ((1, [A]), (2, [B, C])):
+            await client.write(attempt(1, number), *blocks, layout=Layout.BY_TASK)
+            assert await client.decide(keep(attempt(1, number), totals(blocks))) == [KEPT]
+    for _ in range(2):  # also in another process
+        async with serving(tmp_path) as client:
+            newest = attempt(1, 2)
+            assert await client.fetch(tasks=[1], copies=True) == (
+                [(newest, B), (newest, C)],
+                totals([B, C]),
+            )
+            assert await client.fetch(B[0], tasks=[1], copies=True) == ([(newest, B)], totals([B]))
+            assert await told(client) == ([0], [1, 1])  # nothing has changed
+            for tasks in ([0], [0, 1]):
+                with pytest.raises(grpc.aio.AioRpcError, match="there is no copy here"):
+                    await client.fetch(tasks=tasks, copies=True)
+            with pytest.raises(grpc.aio.AioRpcError, match="is not sealed here"):
+                await client.fetch(tasks=[1])
+            with pytest.raises(grpc.aio.AioRpcError, match="laid out by task"):
+                await client.fetch(0, copies=True)
+
+
+async def test_a_damaged_copy_is_never_a_short_result(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        await client.write(attempt(0), A, B, layout=Layout.BY_TASK)
+        await client.decide(keep(attempt(0), totals([A, B])))
+    async with serving(tmp_path) as client:
+        path = tmp_path / "stage-1.by-task.log"
+        with path.open("r+b") as log:
+            log.truncate(path.stat().st_size - 1)
+        with pytest.raises(grpc.aio.AioRpcError, match="a copy is damaged") as caught:
+            await client.fetch(tasks=[0], copies=True)
+        assert caught.value.code() is grpc.StatusCode.DATA_LOSS
 
 
 async def test_a_copy_whose_blocks_are_gone_is_not_believed_by_a_new_process(

@@ -58,9 +58,11 @@ class Service:
         ((result,),) = [r.results for r in self.stub.Push(requests, metadata=METADATA)]
         return result
 
-    def seal(self, who: AttemptId, frames: Sequence[bytes]) -> int:
+    def seal(self, who: AttemptId, frames: Sequence[bytes], *, copy: bool = False) -> int:
         request = partition_pb2.SealRequest(
-            attempt=wire.attempt_to_wire(who), expected=wire.totals_to_wire(totals(frames))
+            attempt=wire.attempt_to_wire(who),
+            expected=wire.totals_to_wire(totals(frames)),
+            copy=copy,
         )
         decisions = [partition_pb2.Decision(seal=request)]
         reply = self.stub.Decide(

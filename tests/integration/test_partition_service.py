@@ -67,10 +67,19 @@ class Client:
         return rpc.credentials_of(self.token)
 
     async def attach(
-        self, epoch: int = 1, *, tell_sealed: bool = False, tell_values: bool = False
+        self,
+        epoch: int = 1,
+        *,
+        tell_sealed: bool = False,
+        tell_values: bool = False,
+        tell_copies: bool = False,
     ) -> list[partition_pb2.AttachReply]:
         request = partition_pb2.AttachRequest(
-            job_uid=JOB, epoch=epoch, tell_sealed=tell_sealed, tell_values=tell_values
+            job_uid=JOB,
+            epoch=epoch,
+            tell_sealed=tell_sealed,
+            tell_values=tell_values,
+            tell_copies=tell_copies,
         )
         return [reply async for reply in self.stub.Attach(request, metadata=self.metadata)]
 
@@ -117,9 +126,11 @@ class Client:
         tasks: Sequence[int] = (),
         stage: int = STAGE,
         cursor: bytes = b"",
+        copies: bool = False,
     ) -> tuple[list[tuple[AttemptId, BlockSpec]], Totals]:
         found, total = [], None
-        async for reply in self.stream(label, tasks=tasks, stage=stage, cursor=cursor):
+        stream = self.stream(label, tasks=tasks, stage=stage, cursor=cursor, copies=copies)
+        async for reply in stream:
             assert total is None, "something came after the totals"
             found += blocks_of(reply)
             if reply.HasField("total"):
@@ -134,8 +145,9 @@ class Client:
         tasks: Sequence[int] = (),
         stage: int = STAGE,
         cursor: bytes = b"",
+        copies: bool = False,
     ) -> grpc.aio.UnaryStreamCall[partition_pb2.FetchRequest, partition_pb2.FetchReply]:
-        request = partition_pb2.FetchRequest(job_uid=JOB, stage=stage, cursor=cursor)
+        request = partition_pb2.FetchRequest(job_uid=JOB, stage=stage, cursor=cursor, copies=copies)
         if tasks:
             request.tasks.CopyFrom(partition_pb2.TaskSelector(tasks=tasks, label=label))
         else:

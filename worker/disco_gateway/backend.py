@@ -137,12 +137,14 @@ class Part(NamedTuple):
         stage: Of the attempts that wrote it, as partition services count.
         task: The task.
         totals: What is there.
+        copy: It is a copy there that nobody has sealed: the service that had it sealed is lost.
     """
 
     service: str
     stage: int
     task: int
     totals: Totals
+    copy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from disco.v1 import jobs_pb2, partition_pb2, partition_pb2_grpc
 from disco_engine import wire
 from disco_engine.core.model import NOTHING, Totals
 from disco_engine.rpc import Line
-from disco_gateway.backend import ResultSource
+from disco_gateway.backend import Part, ResultSource
 from disco_gateway.cursors import Place, place_to_text
 from disco_gateway.errors import (
     GoneError,
@@ -144,6 +144,7 @@ class Reading:
                     stage=run[0].stage,
                     tasks=partition_pb2.TaskSelector(tasks=tasks),
                     cursor=self.place.inner,
+                    copies=run[0].copy,
                 )
             self._leave_until(self.place.run_stop)
             self.start_over()
@@ -163,7 +164,7 @@ class Reading:
         """Return behind which part a selection must end that begins with *first*."""
         stop = first
         for part in self._parts[first : min(self.place.stop, first + RUN_PARTS)]:
-            if (part.service, part.stage) != self._parts[first][:2]:
+            if _selected_as(part) != _selected_as(self._parts[first]):
                 break
             stop += 1
         return stop
@@ -215,6 +216,11 @@ class Reading:
             f"part {self.place.part} of the results of {self._subject} {problem}: they are damaged;"
             " run the job again",
         )
+
+
+def _selected_as(part: Part) -> tuple[str, int, bool]:
+    """Return what parts have in common that are read in one selection."""
+    return part.service, part.stage, part.copy
 
 
 class _SilentError(Exception):

@@ -79,19 +79,21 @@ async def kept_by_services(
 
 
 async def _inventory(service: str, uid: str, line: Line) -> list[SealedAttempt]:
-    """Return what a service has sealed.
+    """Return what a service has sealed, or keeps as a copy of what was sealed elsewhere.
 
     Raises:
         UnavailableError: It does not answer.
     """
     call = partition_pb2_grpc.PartitionStub(line.channel).Attach(
-        partition_pb2.AttachRequest(job_uid=uid, tell_sealed=True, tell_values=True),
+        partition_pb2.AttachRequest(
+            job_uid=uid, tell_sealed=True, tell_copies=True, tell_values=True
+        ),
         metadata=line.metadata,
     )
     found: list[SealedAttempt] = []
     async with aclosing(replies(f"partition service {service}", line, call)) as answers:
         async for reply in answers:
-            for message in reply.sealed:
+            for message in (*reply.sealed, *reply.copies):
                 message.ClearField("label_table")
                 found.append(sealed_from_wire(message))
     return found

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from disco.v1 import jobs_pb2
+from disco.v1 import jobs_pb2, partition_pb2
 from disco_engine import rpc
 from disco_gateway.backend import Part, ResultSource
 from disco_gateway.fake import FakeBackend
 
 from ..test_partition_process import (  # noqa: TID252  (tests are in no package)
+    COMPLETE,
     JOB,
     STAGE,
     TOKEN,
@@ -19,6 +20,7 @@ from ..test_partition_process import (  # noqa: TID252  (tests are in no package
 )
 from .conftest import ALICE, gateway_over
 
+KEPT = partition_pb2.DECISION_RESULT_KEPT
 FRAME_BYTES = 256 * 1024
 
 
@@ -54,3 +56,31 @@ async def test_a_service_that_is_killed_and_started_again_is_read_on(
     found: list[tuple[int, Any]] = [(b.part, b.frame) for reply in heard for b in reply.blocks]
     assert found == [(part, frame) for part, frames in enumerate(written) for frame in frames]
     assert heard[-1].total.bytes == 100 * FRAME_BYTES
+
+
+async def test_copies_are_read_where_they_are(backend: FakeBackend, tmp_path: Path) -> None:
+    """Part 1 was sealed by a service that is gone: its copy is between what is sealed here."""
+    written = [[bytes([task]) * 1000] * 3 for task in range(3)]
+    async with gateway_over(backend) as gateway:
+        with running(tmp_path) as service:
+            service.attach()
+            for task in (0, 2):
+                service.write_and_seal(attempt(task), written[task])
+            assert service.push(attempt(1), written[1]).status == COMPLETE
+            assert service.seal(attempt(1), written[1], copy=True) == KEPT
+
+            def connect(_: str) -> rpc.Line:
+                channel = rpc.aio_channel(service.address)
+                return rpc.Line(channel=channel, metadata=rpc.credentials_of(TOKEN))
+
+            backend.add("team", "count")
+            parts = [
+                Part("ps-0", STAGE, task, totals(written[task]), copy=task == 1)
+                for task in range(3)
+            ]
+            source = ResultSource(job_uid=JOB, parts=parts, connect=connect)
+            backend.finish("team", "count", source=source)
+            request = jobs_pb2.ResultsRequest(namespace="team", name="count")
+            heard = [reply async for reply in gateway.stub.Results(request, metadata=ALICE)]
+    found = [(b.part, b.frame) for reply in heard for b in reply.blocks]
+    assert found == [(part, frame) for part, frames in enumerate(written) for frame in frames]

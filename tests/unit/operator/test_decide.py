@@ -114,6 +114,25 @@ def test_results_lost_with_a_pod_are_not_called_available(story: Story, build: B
     assert story.said[-1] == "ResultsLost"
 
 
+def test_results_of_which_copies_are_left_are_available_until_those_are_lost_too(
+    build: Build,
+) -> None:
+    story = build.Story({"partitionService": {"replicas": 3, "copies": 2}}).running()
+    pods = [build.pod(f"j-ps-{number}", "partition-service") for number in range(3)]
+    for pod in pods:
+        pod["metadata"]["uid"] = f"first {pod['metadata']['name']}"
+    story.pods = list(pods)
+    story.hears(build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")).look()
+    story.pods = pods[1:]
+    story.look()
+    story.look()
+    assert story.condition("ResultsAvailable") == ("True", "ReadFromCopies")
+    assert story.said.count("ReadFromCopies") == 1
+    story.pods = pods[2:]
+    story.look()
+    assert story.condition("ResultsAvailable") == ("False", "ResultsLost")
+
+
 def test_failure_tells_the_users_error_and_keeps_finished_work_for_a_retry(
     story: Story, build: Build
 ) -> None:

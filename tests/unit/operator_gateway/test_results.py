@@ -34,6 +34,7 @@ class Service(partition_pb2_grpc.PartitionServicer):
 
     def __init__(self, *has: partition_pb2.SealedAttempt) -> None:
         self.has = has
+        self.copies: tuple[partition_pb2.SealedAttempt, ...] = ()
         self.asked: list[partition_pb2.AttachRequest] = []
         self.server = aio_server(TOKEN)
         partition_pb2_grpc.add_PartitionServicer_to_server(self, self.server)
@@ -48,6 +49,7 @@ class Service(partition_pb2_grpc.PartitionServicer):
         yield partition_pb2.AttachReply(state=state)
         for attempt in self.has:
             yield partition_pb2.AttachReply(sealed=[attempt])
+        yield partition_pb2.AttachReply(copies=self.copies)
 
 
 @pytest.fixture
@@ -103,6 +105,33 @@ async def test_of_two_attempts_at_a_task_the_newest_counts(
     world.api_server.put("discojobs", _succeeded(build, 2, 2, 12))
     _, source = await world.backend.results("ns", "j")
     assert [part.service for part in source.parts] == ["j-ps-1", "j-ps-0"]
+
+
+async def test_copies_take_the_place_of_what_was_lost_since(
+    world: Any, build: Any, has: Any
+) -> None:
+    """The pod of j-ps-0 went with its node, and the new one has nothing; an old attempt is left."""
+    empty, other = await has((), (sealed(1, 4), sealed(0, 3)))
+    other.copies = (sealed(0, 3, attempt=2), sealed(2, 5), sealed(3, 100, stage=1))
+    world.api_server.put("discojobs", _succeeded(build, 2, 3, 12))
+    _, source = await world.backend.results("ns", "j")
+    assert [(part.service, part.task, part.copy) for part in source.parts] == [
+        ("j-ps-1", 0, True),
+        ("j-ps-1", 1, False),
+        ("j-ps-1", 2, True),
+    ]
+    assert empty.asked[0].tell_copies
+
+
+async def test_copies_are_left_alone_while_all_is_there(world: Any, build: Any, has: Any) -> None:
+    first, second = await has((sealed(0, 3),), (sealed(1, 4),))
+    first.copies, second.copies = (sealed(1, 4), sealed(9, 1, epoch=2)), (sealed(0, 3),)
+    world.api_server.put("discojobs", _succeeded(build, 2, 2, 7))
+    _, source = await world.backend.results("ns", "j")
+    assert [(part.service, part.copy) for part in source.parts] == [
+        ("j-ps-0", False),
+        ("j-ps-1", False),
+    ]
 
 
 @pytest.mark.parametrize(("parts", "records"), [(3, 12), (2, 8), (2, 6)])

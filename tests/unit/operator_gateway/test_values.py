@@ -69,6 +69,15 @@ async def test_after_its_end_the_newest_sealed_attempts_have_them(
     assert services[0].asked[0].tell_values
 
 
+async def test_copies_have_those_of_attempts_whose_service_was_lost(
+    world: Any, build: Any, has: Any
+) -> None:
+    _, other = await has((), (putting(sealed(1, 4), b=b"2"),))
+    other.copies = (putting(sealed(0, 3), a=b"1"),)
+    world.api_server.put("discojobs", _succeeded(build, 2, 2, 7))
+    assert await told(world) == {"a": b"1", "b": b"2"}
+
+
 async def test_a_job_whose_services_are_gone_says_how_long_they_are_kept(
     world: Any, build: Any
 ) -> None:

@@ -1,15 +1,17 @@
 """How blocks go out: a selection of lanes, read in pieces that can be resumed.
 
-A reader sees the attempts that are sealed when it starts, and checks at the end that it found all
-of their blocks. It holds one piece, about 1 MiB, however slow the one who asked for it is.
+A reader sees the attempts that are sealed when it starts, or are kept as copies if it asks for
+those, and checks at the end that it found all of their blocks. It holds one piece, about 1 MiB,
+however slow the one who asked for it is.
 """
 
 import asyncio
 import struct
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from disco_engine.core import label_table
 from disco_engine.core.model import NOTHING, Label, Layout, Totals
 from disco_engine.partition.appendfile import AppendFile
 from disco_engine.partition.lanes import Span
@@ -43,24 +45,28 @@ class Selection:
     Attributes:
         keys: Labels, or tasks if the stage is laid out by task, in the order of reading.
         label: Only this label's blocks of the tasks; None: all. Not with keys that are labels.
+        copies: Not what is sealed of the tasks, but the newest copy of each. Not with labels.
     """
 
     stage: int
     keys: Sequence[int]
     by: Layout
     label: Label | None = None
+    copies: bool = False
 
     def check(self, store: Store) -> None:
         """Refuse what cannot be read, rather than hand out nothing.
 
         Raises:
-            ValueError: The stage is laid out otherwise.
+            ValueError: The stage is laid out otherwise, or copies are asked for by label.
             NotSealedError: A task is not sealed here.
         """
         stage = store.stages.get(self.stage)
         if stage is not None and stage.layout is not self.by:
             raise ValueError(f"stage {self.stage} is laid out {stage.layout}, not {self.by}")
-        if self.by is Layout.BY_LABEL:
+        if self.copies and self.by is Layout.BY_LABEL:
+            raise ValueError("copies are read by task")
+        if self.copies or self.by is Layout.BY_LABEL:
             return
         lanes = stage.lanes if stage is not None else {}
         empty = {key for key in self.keys if key not in lanes or lanes[key].sealed == NOTHING}
@@ -80,6 +86,27 @@ class Selection:
         stage = store.stages.get(self.stage)
         lanes = [stage.lanes[key] for key in self.keys if key in stage.lanes] if stage else []
         return sum_of(lane.sealed for lane in lanes)
+
+
+Copies = Mapping[tuple[int, int, int], Totals]
+"""By (task, epoch, attempt): what each of them has."""
+
+
+async def copies_of(store: Store, selection: Selection) -> Copies:
+    """Return the newest copy of each selected task.
+
+    Raises:
+        NotSealedError: There is none of a task.
+    """
+    tasks = set(selection.keys)
+    kept = sorted(a for a in store.ledger.copies() if a.stage == selection.stage)
+    newest = {attempt.task: attempt for attempt in kept if attempt.task in tasks}
+    if missing := tasks - newest.keys():
+        raise NotSealedError(
+            f"of task {min(missing)} of stage {selection.stage} there is no copy here"
+        )
+    labels = await store.labels_of_copies(newest.values())
+    return {attempt[1:]: label_table.total(one.table) for attempt, one in labels.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,21 +182,23 @@ class Piece(NamedTuple):
 async def read(
     store: Store, selection: Selection, cursor: Cursor | None = None
 ) -> AsyncGenerator[Piece, None]:
-    """Yield what is sealed of *selection*, from *cursor* or else from its start.
+    """Yield what is sealed of *selection*, or its copies, from *cursor* or else from its start.
 
     The last piece comes only if everything was found. Pieces before it are not empty.
 
     Raises:
         ValueError: The stage is laid out otherwise.
-        NotSealedError: A task is not sealed here.
+        NotSealedError: A task is not sealed here, or has no copy.
         DroppedError: There is nothing any more.
         IncompleteError: Something is missing.
     """
     if store.ledger.closed:
         raise DroppedError("everything this service had was dropped: the job is over")
     selection.check(store)
+    copies = await copies_of(store, selection) if selection.copies else None
     if cursor is None:
-        cursor = Cursor(seals=store.next_seal, expected=selection.expected(store))
+        expected = selection.expected(store) if copies is None else sum_of(copies.values())
+        cursor = Cursor(seals=store.next_seal, expected=expected)
     stage = store.stages.get(selection.stage)
     if stage is None:
         yield Piece((), cursor, True)
@@ -178,7 +207,7 @@ async def read(
     while not last:
         if store.ledger.closed:
             raise DroppedError("everything this service had was dropped while it was read")
-        walk = _Walk(stage, selection, cursor)
+        walk = _Walk(stage, selection, cursor, copies)
         if stage.log is not None and walk.needs_disk:
             with stage.log.in_use():
                 await asyncio.to_thread(walk.run, stage.log)
@@ -194,11 +223,14 @@ async def read(
 class _Walk:
     """One piece in the making: planned on the event loop, then read in a thread."""
 
-    def __init__(self, stage: Stage, selection: Selection, cursor: Cursor) -> None:
+    def __init__(
+        self, stage: Stage, selection: Selection, cursor: Cursor, copies: Copies | None
+    ) -> None:
         self.blocks: list[tuple[BlockHeader, bytes]] = []
         self.cursor = cursor
         self._stage = stage
         self._selection = selection
+        self._copies = copies
         self._room = _PIECE_BYTES
         self._spans: list[tuple[int, Span]] = []  # with the lane's index
         self._reaches_end = self._plan()
@@ -242,6 +274,11 @@ class _Walk:
         found = self.cursor.found.plus(sum_of(header.totals for header, _ in self.blocks))
         self.cursor = replace(self.cursor, index=index, position=position, seen=seen, found=found)
 
+    def _shows(self, header: BlockHeader) -> bool:
+        if self._copies is not None:
+            return header[:3] in self._copies
+        return self._stage.sealed_before(header, self.cursor.seals)
+
     def _take(self, span: Span, log: AppendFile | None) -> tuple[int, Totals]:
         """Take blocks of *span* until the piece is full; return what was passed, and seen."""
         # Damage is passed over here; that blocks are missing shows at the end.
@@ -249,7 +286,7 @@ class _Walk:
         count = records = size = 0
         for block in span.blocks(log):
             header = block.header
-            if not self._stage.sealed_before(header, self.cursor.seals):
+            if not self._shows(header):
                 continue
             count += 1
             records += header.records

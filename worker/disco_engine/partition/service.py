@@ -97,8 +97,9 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
                     inventory = (s for s in inventory if s.attempt.stage == request.only_stage)
                 for sealed in _portions(inventory, with_values=with_values):
                     yield partition_pb2.AttachReply(sealed=sealed)
-            if request.epoch:
-                for copies in _portions(store.copies(), with_values=True):
+            if request.epoch or (request.tell_sealed and request.tell_copies):
+                with_values = bool(request.epoch) or request.tell_values
+                for copies in _portions(store.copies(), with_values=with_values):
                     yield partition_pb2.AttachReply(copies=copies)
 
     async def RecordPlan(
@@ -193,6 +194,8 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
                     async for piece in pieces:
                         yield _reply(selection.stage, piece, store.incarnation)
             except IncompleteError as error:
+                if selection.copies:
+                    await context.abort(grpc.StatusCode.DATA_LOSS, f"a copy is damaged: {error}")
                 damaged = await drop_damaged(store, selection)
                 await context.abort(*_loss(selection, damaged, error))
 
@@ -258,7 +261,12 @@ def _output(message: partition_pb2.AttemptBlocks) -> Output:
 def _selection(request: partition_pb2.FetchRequest) -> Selection:
     match request.WhichOneof("selector"):
         case "label":
-            return Selection(stage=request.stage, keys=(request.label,), by=Layout.BY_LABEL)
+            return Selection(
+                stage=request.stage,
+                keys=(request.label,),
+                by=Layout.BY_LABEL,
+                copies=request.copies,
+            )
         case "tasks":
             tasks = request.tasks
             return Selection(
@@ -266,6 +274,7 @@ def _selection(request: partition_pb2.FetchRequest) -> Selection:
                 keys=tuple(tasks.tasks),
                 by=Layout.BY_TASK,
                 label=tasks.label if tasks.HasField("label") else None,
+                copies=request.copies,
             )
         case None:
             raise ValueError("a fetch says neither which label nor which tasks")

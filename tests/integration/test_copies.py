@@ -4,12 +4,14 @@ Between map and reduce there is a gate, so what a service holds is known when so
 all of the maps' outputs are sealed and on disk, and nobody has read them.
 """
 
+import asyncio
 import os
 import shutil
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,20 @@ import pytest
 from disco import Job
 from disco.submission import job_spec
 from disco.util import kvgroup
-from disco.v1 import coordinator_pb2
+from disco.v1 import coordinator_pb2, jobs_pb2
 from disco_engine.core.model import AttemptId
 from disco_engine.local.engine import LocalEngine
 from disco_engine.local.session import session_token
 from disco_engine.partition.recovery import recover
+from disco_engine.records.blocks import Frame
 from disco_engine.records.readers import pairs_of
 from disco_engine.results import read_part
+from disco_engine.rpc import Line, aio_channel, credentials_of
+from disco_gateway.backend import ResultSource
+from disco_gateway.errors import UnavailableError
+from disco_gateway.results import result_replies
+from disco_operator.gateway.results import parts_of
+from disco_operator.model import JobKey
 
 MAPS = 12
 WORDS = 200
@@ -115,6 +124,40 @@ class Halfway:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
+    def wait_for_results(self) -> None:
+        """Wait until the result and its copies are on disk."""
+        parts = self.engine.results()
+
+        def are_down() -> bool:
+            down = [self.on_disk(service) for service in ("ps-0", "ps-1")]
+            kinds = zip(*down, strict=True)
+            last = [{a for one in kind for a in one if a.stage == parts[0].stage} for kind in kinds]
+            return [len(kind) for kind in last] == [len(parts), len(parts)]
+
+        until(are_down)
+
+    async def read_as_on_a_cluster(self) -> Counter[bytes]:
+        """Return the result as a cluster's gateway finds it: from what the services say they have.
+
+        Raises:
+            UnavailableError: A service is away.
+        """
+        addresses = dict(zip(("ps-0", "ps-1"), self.engine.services(), strict=True))
+
+        def connect(service: str) -> Line:
+            channel = aio_channel(addresses[service])
+            return Line(channel=channel, metadata=credentials_of(session_token()))
+
+        parts = self.engine.results()
+        told = {"parts": len(parts), "records": sum(part.totals.records for part in parts)}
+        uid = self.spec.uid
+        found = await parts_of(JobKey("ns", "copied"), uid, tuple(addresses), connect, told)
+        source = ResultSource(job_uid=uid, parts=found, connect=connect)
+        job = jobs_pb2.Job(namespace="ns", name="copied", uid=uid)
+        replies = result_replies(jobs_pb2.ResultsRequest(), job, source, None, patience_s=10.0)
+        frames = [Frame(b.frame) async for reply in replies for b in reply.blocks]
+        return Counter(dict(pairs_of(frames)))
+
     def finish(self) -> list[int]:
         """Open the gate, check the result, and return the inputs that were mapped again."""
         self.gate.touch()
@@ -177,3 +220,22 @@ def test_damaged_bytes_are_found_and_cost_what_only_they_had(tmp_path: Path, cop
         else:
             assert again
             assert set(again) <= held["ps-0"]
+
+
+def test_results_are_read_from_copies_when_a_service_is_gone_after_the_end(tmp_path: Path) -> None:
+    job = Halfway(tmp_path, copies=2)
+    with job.engine.start():
+        assert job.finish() == []
+        assert {part.service.service_id for part in job.engine.results()} == {"ps-0", "ps-1"}
+        job.wait_for_results()
+        shutil.rmtree(job.data_of("ps-0"))
+        job.kill("ps-0")
+        found: list[Counter[bytes]] = []
+
+        def is_read() -> bool:
+            with suppress(UnavailableError):  # it is being started again
+                found.append(asyncio.run(job.read_as_on_a_cluster()))
+            return bool(found)
+
+        until(is_read)
+        assert found == [EXPECTED]

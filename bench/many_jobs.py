@@ -171,21 +171,21 @@ class Bench:
         await asyncio.sleep(seconds)
         self._print(f"{size} jobs, nothing happens", before)
 
-    async def change(self) -> None:
+    async def change(self, size: int) -> None:
         """Suspend some, resume them, and delete them."""
-        names = [f"many-{number}" for number in range(CHANGED)]
+        names = [f"many-{number}" for number in range(min(size, CHANGED))]
         for suspend, wanted in ((True, ("Suspended",)), (False, ("Pending", "Running"))):
             before, began = self._take(), time.monotonic()
             await self._each(names, "PATCH", {"spec": {"suspend": suspend}})
             await self._until(partial(self._are, names, wanted))
             what = "suspended" if suspend else "resumed"
-            self._print(f"{CHANGED} {what}: after {time.monotonic() - began:.1f} s", before)
+            self._print(f"{len(names)} {what}: after {time.monotonic() - began:.1f} s", before)
         before, began = self._take(), time.monotonic()
         there = await self._count(PLACES["services"])
         await self._each(names, "DELETE", None)
-        left = there - CHANGED * PER_JOB["services"]
+        left = there - len(names) * PER_JOB["services"]
         await self._until(partial(self._at_most, PLACES["services"], left))
-        self._print(f"{CHANGED} deleted: after {time.monotonic() - began:.1f} s", before)
+        self._print(f"{len(names)} deleted: after {time.monotonic() - began:.1f} s", before)
 
     async def clear(self) -> None:
         """Delete all, and see that nothing is left."""
@@ -193,7 +193,7 @@ class Bench:
         await self._api.call("DELETE", JOBS, query={"propagationPolicy": "Background"})
         for place in (JOBS, *PLACES.values()):
             await self._until(partial(self._at_most, place, 0))
-        self._print(f"all deleted, nothing left: after {time.monotonic() - began:.0f} s", before)
+        self._print(f"all deleted, nothing is left after {time.monotonic() - began:.0f} s", before)
 
     # --- asking
 
@@ -269,8 +269,9 @@ async def run(options: argparse.Namespace) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     await api.call("POST", "/api/v1/namespaces", body=body)
     try:
-        await bench.sizes([int(size) for size in options.sizes.split(",")], options.seconds)
-        await bench.change()
+        sizes = [int(size) for size in options.sizes.split(",")]
+        await bench.sizes(sizes, options.seconds)
+        await bench.change(sizes[-1])
         await bench.clear()
     finally:
         await api.call("DELETE", f"/api/v1/namespaces/{NAMESPACE}")

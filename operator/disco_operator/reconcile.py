@@ -5,11 +5,13 @@ Called by the loop, for one job at a time and at most once a second; deciding is
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Protocol
+from zlib import crc32
 
+from disco_operator import names
 from disco_operator.cache import Cache
 from disco_operator.changes import base_children, changes_to
 from disco_operator.children.spec import SpecTooLargeError
@@ -30,7 +32,6 @@ from disco_operator.endings import retry_wanted
 from disco_operator.following import Following, News
 from disco_operator.keeping import Keeper
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
-from disco_operator.names import ROLE_LABEL, Role
 from disco_operator.notes import duration_of, note
 from disco_operator.wanted import Announcement, Decision, Observed
 from disco_operator.working import SILENCE
@@ -39,11 +40,13 @@ log = logging.getLogger(__name__)
 
 ENSURE_AGAIN_S = 600.0
 """Objects that are not watched are made again, should somebody have deleted them, so often."""
+ENSURES_PER_SECOND = 2
+"""About so many jobs a second, at most, have them made again because nobody answers."""
 REFUSED_AGAIN_S = 15.0
 _NAMED_BY_UID = (Kind.SECRET, Kind.CONFIGMAP)
 """Their names have a part of the job's uid, so none of them is another job's."""
 DURATION_STEP_S = 15
-DURATIONS_PER_SECOND = 20
+DURATIONS_PER_SECOND = 10
 """About so many statuses a second, at most, are written only because time has passed."""
 SAY_AGAIN_S = 600.0
 """Before the same warning about the same job becomes an event again."""
@@ -84,6 +87,7 @@ class Reconciler:
         identities: Makes the secrets of jobs.
         measures: Is told about times and phases.
         operator: How the operator was set up.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -95,8 +99,10 @@ class Reconciler:
         identities: Identities,
         measures: Measures,
         operator: OperatorSettings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
+        self._clock = clock
         self._cache = cache
         self._following = following
         self._keeper = Keeper(cluster, following)
@@ -170,9 +176,22 @@ class Reconciler:
         if job.finished and not retry_wanted(job):
             return False
         made = self._ensured.get(job.uid)
-        # A coordinator may be silent because something that its pod needs was deleted.
-        interval_s = ENSURE_AGAIN_S if news.silent_s <= SILENCE else SILENCE
-        return made is None or time.monotonic() - made >= interval_s
+        if made is None and self._has_coordinator(job):
+            # By whoever led before. All at once would be too much for the API server.
+            made = self._clock() - ENSURE_AGAIN_S * crc32(job.uid.encode()) / 2**32
+            self._ensured[job.uid] = made
+        interval_s = ENSURE_AGAIN_S
+        if news.silent_s > SILENCE:  # perhaps because something that its pod needs was deleted
+            interval_s = min(max(SILENCE, self._cache.active_jobs / ENSURES_PER_SECOND), interval_s)
+        return made is None or self._clock() - made >= interval_s
+
+    def _has_coordinator(self, job: DiscoJob) -> bool:
+        """Return whether its Deployment is there, and so all that is made before it."""
+        name = names.coordinator(job.key)
+        return any(
+            child["kind"] == "Deployment" and child["metadata"]["name"] == name and job.owns(child)
+            for child in self._cache.children(job.key)
+        )
 
     # --- acting -------------------------------------------------------------------------------
 
@@ -223,7 +242,7 @@ class Reconciler:
             identity = self._identities.job_identity(job.uid, job.created)
             for manifest in base_children(job, observed.code, identity, self._operator):
                 await self._make(job, manifest)
-            self._ensured[job.uid] = time.monotonic()
+            self._ensured[job.uid] = self._clock()
         changes = changes_to(job, wanted, observed.children, decision.status, self._operator)
         for kind, name in changes.delete:
             await self._cluster.delete(kind, namespace, name)
@@ -256,7 +275,7 @@ class Reconciler:
 
     def _new(self, job: DiscoJob, said: Sequence[Announcement]) -> Iterator[Announcement]:
         """Yield what was not said a moment ago: causes come and go, and come again."""
-        told, now = self._told.setdefault(job.uid, {}), time.monotonic()
+        told, now = self._told.setdefault(job.uid, {}), self._clock()
         for announcement in said:
             about = (announcement.reason, announcement.message)
             if announcement.kind == "Warning" and now - told.get(about, -inf) < SAY_AGAIN_S:
@@ -303,7 +322,7 @@ def _coordinator_may_answer(job: DiscoJob, observed: Observed) -> bool:
     """
     return is_true(job.status, Condition.PLANNED) or any(
         child["kind"] == "Pod"
-        and child["metadata"]["labels"].get(ROLE_LABEL) == Role.COORDINATOR.value
+        and child["metadata"]["labels"].get(names.ROLE_LABEL) == names.Role.COORDINATOR.value
         and child.get("status", {}).get("phase") == "Running"
         for child in observed.children
     )

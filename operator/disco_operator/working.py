@@ -24,7 +24,7 @@ from disco_operator.trouble import Trouble, oom_killed, troubles_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 LOOK_AGAIN_S = 10.0
-LOOKS_PER_SECOND = 50
+LOOKS_PER_SECOND = 20
 """About so many looks a second, at most, are at jobs to which nothing has happened."""
 SILENCE = 30.0
 """Seconds without a coordinator after which the status says so."""

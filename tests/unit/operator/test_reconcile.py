@@ -20,7 +20,7 @@ from disco_operator.cluster import (
 from disco_operator.fake_cluster import FakeCluster
 from disco_operator.following import NOTHING, News
 from disco_operator.model import DiscoJob, JobKey, Json, written_time
-from disco_operator.reconcile import Reconciler
+from disco_operator.reconcile import ENSURE_AGAIN_S, Reconciler
 
 KEY = JobKey("ns", "j")
 
@@ -87,14 +87,32 @@ class World:
         self.told = Told()
         self.numbers = Numbers()
         self.cache = Cache()
+        self.now = 0.0
+        self.operator = operator
+        self.start_operator()
+
+    def start_operator(self) -> None:
+        """Have a reconciler that knows nothing of what another has done."""
         self.reconciler = Reconciler(
             cluster=self.cluster,
             cache=self.cache,
             following=self.told,  # type: ignore[arg-type]
             identities=Secrets(),
             measures=self.numbers,
-            operator=operator,
+            operator=self.operator,
+            clock=lambda: self.now,
         )
+
+    def crowd(self, jobs: int) -> None:
+        """Add jobs of somebody else's."""
+        for number in range(jobs):
+            self.cluster.add(
+                {
+                    "apiVersion": "discoproject.org/v1alpha1",
+                    "kind": "DiscoJob",
+                    "metadata": {"namespace": "other", "name": f"j-{number}"},
+                }
+            )
 
     def submit(self, **spec: Any) -> None:
         """Create the job, or change it."""
@@ -175,23 +193,44 @@ async def test_the_time_that_passes_is_written_less_often_the_more_jobs_there_ar
     await world.look()
     world.told.news = News(progress=build.progress((8, 2, 0)))
     await world.look()
-    for number in range(2_000):
-        world.cluster.add(
-            {
-                "apiVersion": "discoproject.org/v1alpha1",
-                "kind": "DiscoJob",
-                "metadata": {"namespace": "other", "name": f"j-{number}"},
-            }
-        )
+    world.crowd(2_000)
     body = world.job()
     assert body is not None
     before = len(world.cluster.writes)
-    for seconds, writes in ((60, 0), (100, 1)):
+    for seconds, writes in ((100, 0), (200, 1)):
         since = datetime.now(UTC) - timedelta(seconds=seconds + 0.5)
         running = {**body["status"], "runSince": written_time(since), "duration": "0s"}
         world.cluster.set_status(Kind.DISCOJOB, "ns", "j", running)
         await world.look()
         assert len(world.cluster.writes) == before + writes
+
+
+@pytest.mark.parametrize(("others", "after_s"), [(0, 31), (200, 101)])
+async def test_what_a_silent_coordinator_may_miss_is_made_again_in_turn(
+    world: World, build: Any, others: int, after_s: float
+) -> None:
+    """A network that kept the operator from all coordinators made it flood the API server, too."""
+    world.submit()
+    await world.look()
+    world.crowd(others)
+    world.told.news = News(progress=build.progress((8, 2, 0)), silent_s=60.0)
+    world.cluster.remove(Kind.SERVICE, "ns", "j-coordinator")
+    for now, there in ((after_s - 2, False), (after_s, True)):
+        world.now = now
+        await world.look()
+        assert ("j-coordinator" in world.cluster.names(Kind.SERVICE)) is there
+
+
+async def test_a_new_operator_does_not_make_everything_again_at_once(world: World) -> None:
+    world.submit()
+    await world.look()
+    world.start_operator()
+    world.cluster.remove(Kind.SERVICE, "ns", "j-coordinator")
+    await world.look()
+    assert "j-coordinator" not in world.cluster.names(Kind.SERVICE)
+    world.now = ENSURE_AGAIN_S
+    await world.look()
+    assert "j-coordinator" in world.cluster.names(Kind.SERVICE)
 
 
 async def test_looking_again_writes_nothing(world: World, build: Any) -> None:

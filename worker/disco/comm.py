@@ -15,7 +15,8 @@ from http.client import HTTPException, HTTPResponse
 from typing import IO, Any
 
 from disco.error import CommError
-from disco.util import iterify, schemesplit, urltoken
+from disco.iterables import iterify
+from disco.urls import schemesplit, urltoken
 
 BUFFER_SIZE = 1024 * 1024
 CHUNK_SIZE = 10 * 1024 * 1024

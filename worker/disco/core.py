@@ -4,17 +4,19 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pstats import Stats
 from typing import TYPE_CHECKING, Any, TextIO
 
 from disco import messages, profiling
 from disco.administration import Administration
+from disco.ddfs_inputs import expanded
 from disco.error import CommError, DiscoError, JobError
 from disco.job import Job
+from disco.job_inputs import input_urls
 from disco.masters import master_of
 from disco.results import records
 from disco.settings import DiscoSettings
-from disco.submission import input_urls
 from disco.version import client_version
 from disco.worker.classic import func
 from disco.worker.streams import StreamFunction
@@ -267,11 +269,14 @@ def result_iterator(
         DataError: Something cannot be read, or has been purged.
         DiscoError: *urls* are not URLs.
     """
-    inputs = input_urls([urls] if isinstance(urls, str) else urls)
-    chain = (*input_stream, *([reader] if reader is not None else []))
-    by_name = reader is func.chain_reader and tuple(input_stream) == (func.map_input_stream,)
     return records(
-        inputs, chain, params, by_name=by_name, notifier=notifier, trust=trust, ddfs=_ddfs_of(ddfs)
+        input_urls([urls] if isinstance(urls, str) else urls),
+        reader=reader,
+        input_stream=input_stream,
+        notifier=notifier,
+        params=params,
+        trust=trust,
+        expanded=partial(expanded, ddfs=_ddfs_of(ddfs)),
     )
 
 

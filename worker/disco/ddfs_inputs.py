@@ -6,16 +6,13 @@ Cheap to import: what DDFS needs is imported when the first such URL is seen.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from disco.ddfs_urls import TAG, Urls, with_blobs
 from disco.error import CommError, DataError, DiscoError
 from disco_engine.inputs.urls import failed, scheme_of
 from disco_engine.program import fatal
 
 if TYPE_CHECKING:
     from disco.ddfs.client import DDFS
-
-Urls = tuple[str, ...]
-
-TAG, DDFS_SCHEME = "tag", "ddfs"
 
 
 def expanded(inputs: Iterable[Urls], ddfs: "DDFS | None" = None) -> list[Urls]:
@@ -26,27 +23,15 @@ def expanded(inputs: Iterable[Urls], ddfs: "DDFS | None" = None) -> list[Urls]:
         ddfs: Where tags are; None: where the settings say.
 
     Raises:
-        CommError: 404: there is no such tag, or one that it has a link to. 401: it needs a token.
-        DataError: A blob is in a root that is not among ours.
-        DiscoError: A tag is given as a replica, or cannot be one.
+        DiscoError: As for ``with_blobs``.
     """
-    found: list[Urls] = []
-    for urls in inputs:
-        schemes = set(map(scheme_of, urls))
-        if not schemes & {TAG, DDFS_SCHEME}:
-            found.append(urls)
-            continue
-        if ddfs is None:
-            from disco.ddfs.client import DDFS
 
-            ddfs = DDFS()
-        if TAG not in schemes:
-            found.append(ddfs.roots.resolved(urls))
-        elif len(urls) == 1:
-            found.extend(map(tuple, ddfs.blobs(urls[0], ignore_missing=False)))
-        else:
-            raise DiscoError(f"input {list(urls)!r}: a tag has no replicas; give each on its own")
-    return found
+    def given() -> "DDFS":
+        from disco.ddfs.client import DDFS
+
+        return DDFS() if ddfs is None else ddfs
+
+    return with_blobs(inputs, given)
 
 
 def planned(inputs: Iterable[Urls]) -> list[Urls]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from disco.urls import schemesplit, urlresolve
+from disco.urls import schemesplit
 
 
 def inputlist(inputs: Iterable[Any], label: Any = None, settings: Any = None) -> list[Any]:
@@ -79,3 +79,17 @@ def read_index(url: Any) -> Iterator[tuple[int, str, int]]:
 def parse_dir(url: Any, label: int | None = None) -> list[str]:
     """Return the URLs in an index, by label; of one *label* only, if it is given."""
     return [where for mark, where, _ in sorted(read_index(url)) if label in (None, mark)]
+
+
+def urlresolve(url: str, master: str | None = None) -> str:
+    """Return the URL from which *url* can be read without DDFS: for a blob that of its file.
+
+    Args:
+        url: An input. Tags stay as they are: ``inputlist`` returns their blobs.
+        master: Not needed.
+    """
+    if schemesplit(url)[0] != "ddfs":
+        return url
+    from disco.ddfs_inputs import expanded  # few ask for it
+
+    return expanded([(url,)])[0][0]

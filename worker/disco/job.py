@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from disco.error import DiscoError, JobError
+from disco.iterables import listify
 from disco.jobpack import JOBPACK_VERSION1, JOBPACK_VERSION2, JobPack, PackedJobPack, check_prefix
 from disco.settings import DiscoSettings
-from disco.util import listify
 from disco.worker.base import Worker as BaseWorker
 from disco.worker.classic.worker import Worker as ClassicWorker
 from disco.worker.hooks import overrides

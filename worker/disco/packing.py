@@ -13,25 +13,21 @@ import inspect
 import json
 import linecache
 import pickle
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from disco.error import DiscoError
-from disco.fileutils import DiscoZipFile
-from disco.ignoring import IGNORE_FILE
+from disco.job_files import add_modules, modules_of, zipped
 from disco.payload import LOADER, Header, join_payload
-from disco.sources import ModuleFiles, is_installed
+from disco.sources import ModuleFiles
 from disco.v1 import job_pb2
-from disco.worker.hooks import JobHooks, overrides
-from disco.worker.jobhome import LIBRARY
-from disco.worker.modutil import unimported
+from disco.worker.hooks import overrides
 
 if TYPE_CHECKING:
     from disco.job import Job
@@ -57,9 +53,9 @@ def pack_job(
     Raises:
         DiscoError: Something cannot be pickled or read; the message says what.
     """
-    by_value = [module for module in _modules_of(job, jobargs) if not _is_importable(module)]
+    by_value = [module for module in modules_of(job, jobargs) if not _is_importable(module)]
     modules = modules or ModuleFiles()
-    _add_modules(modules, job, jobargs, required_modules)
+    add_modules(modules, job, jobargs, required_modules)
     with _pickled_by_value(by_value):
         try:
             body = cloudpickle.dumps((job, dict(jobargs)), pickle.HIGHEST_PROTOCOL)
@@ -77,14 +73,7 @@ def pack_job(
     header = Header(sources=sources, files=modules.origins(), environment=environment)
     if overrides(worker, "jobhome") or overrides(worker, "jobzip"):
         return _code(header, body, worker.jobhome(job, **jobargs))
-    return _code(header, body, _zipped(modules, required_files))
-
-
-def job_zip(job: "Job", jobargs: Mapping[str, Any], worker: JobHooks) -> DiscoZipFile:
-    """Return the files that travel with a job, in a ZIP that is still open."""
-    modules = ModuleFiles(allow_secrets=worker.getitem("allow_secrets", job, jobargs))
-    _add_modules(modules, job, jobargs, worker.getitem("required_modules", job, jobargs))
-    return _archive(modules, worker.getitem("required_files", job, jobargs))
+    return _code(header, body, zipped(modules, required_files))
 
 
 def pack_reference(
@@ -132,109 +121,13 @@ def pack_reference(
         jobargs=jobargs,
         files=modules.origins(),
     )
-    return _code(header, b"", _zipped(modules, required_files))
+    return _code(header, b"", zipped(modules, required_files))
 
 
 def _code(header: Header, body: bytes, modules_zip: bytes) -> job_pb2.JobCode:
     return job_pb2.JobCode(
         loader=LOADER, payload=join_payload(header, body), modules_zip=modules_zip
     )
-
-
-def _archive(modules: ModuleFiles, required_files: Any) -> DiscoZipFile:
-    archive = DiscoZipFile()
-    for name, path in modules.files.items():
-        archive.write(path, name)
-    for place, content in _required(required_files, modules):
-        archive.writestr(place, content)
-    return archive
-
-
-def _zipped(modules: ModuleFiles, required_files: Any) -> bytes:
-    with _archive(modules, required_files) as archive:
-        empty = not archive.namelist()
-    return b"" if empty else archive.dumps()
-
-
-def _add_modules(
-    modules: ModuleFiles, job: "Job", jobargs: Mapping[str, Any], required_modules: Any
-) -> None:
-    for module in _modules_of(job, jobargs):
-        modules.add_loaded(module)
-    modules.add_named(required_modules or ())
-    for function in job.worker_for(jobargs).functions(job, jobargs):
-        modules.add_named(unimported(function))
-
-
-def _required(files: Any, modules: ModuleFiles) -> Iterator[tuple[str, bytes]]:
-    """Yield (place in the ZIP, content) of the files that the job asked for."""
-    given: dict[str, Path] = {}
-    for name, place, content in _placed(files):
-        path = Path(name)
-        before = given.setdefault(place, path)
-        if before is not path:
-            if before == path and content is None:
-                continue
-            raise DiscoError(
-                f"required files {before} and {path}: both would be {place}; rename one of them"
-            )
-        if place in modules.files:
-            raise DiscoError(
-                f"required file {name}: the job's module {modules.files[place]} would be there as"
-                " well; rename one of them"
-            )
-        if not modules.may_travel(path.name):
-            raise DiscoError(
-                f"required file {name}: it looks like a secret, which never travels with a job;"
-                " give it to the workers as a file or an environment variable of theirs, or, if it"
-                f" is none, allow it: allow_secrets=[{path.name!r}]"
-            )
-        if content is None and modules.excludes(path):
-            raise DiscoError(
-                f"required file {name}: {path.parent / IGNORE_FILE} excludes it; remove it from one"
-                " of the two"
-            )
-        try:
-            yield place, path.read_bytes() if content is None else bytes(content)
-        except OSError as error:
-            raise DiscoError(f"required file {name}: {error.strerror or error}") from error
-
-
-def _placed(files: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Yield name, place in the ZIP, and content (None: to be read) of each file.
-
-    As in Disco, files that are given by their paths are in ``lib``, and those that are given with
-    their content are where their names say.
-    """
-    if not isinstance(files, Mapping):
-        for path in files:
-            yield path, f"{LIBRARY}/{Path(path).name}", None
-        return
-    for name, content in files.items():
-        place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts or not place.name:
-            raise DiscoError(
-                f"required file {name!r}: name its place below the directory that tasks run in,"
-                " such as 'lib/words.txt'"
-            )
-        yield name, str(place), content
-
-
-def _modules_of(job: object, jobargs: Mapping[str, Any]) -> list[ModuleType]:
-    """Return the modules that define the job, its worker and the functions it was given."""
-    worker = getattr(job, "worker", None)
-    things: list[Any] = [type(job), type(worker), *jobargs.values()]
-    if isinstance(worker, Mapping):
-        things.extend(worker.values())
-    things.extend(vars(job).values() if hasattr(job, "__dict__") else ())
-    found: dict[str, ModuleType] = {}
-    for thing in things:
-        names = [getattr(thing, "__module__", None), getattr(type(thing), "__module__", None)]
-        for name in names:
-            module = sys.modules.get(name) if isinstance(name, str) else None
-            if module is not None and not is_installed(module):
-                found[name] = module  # type: ignore[index]
-    return list(found.values())
 
 
 def _is_importable(module: ModuleType) -> bool:

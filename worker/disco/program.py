@@ -10,14 +10,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from disco.ddfs_inputs import TAG, planned
+from disco.ddfs_inputs import planned
+from disco.ddfs_urls import TAG
 from disco.error import DataError, DiscoError
+from disco.functions import globalize
 from disco.job import Job
 from disco.payload import PYTHON, Header, split_payload
 from disco.sources import is_below_installed
 from disco.task import Task, activated
 from disco.travelled import import_script, set_environment, show_sources, use_original_names
-from disco.util import globalize
 from disco.worker.base import PlannedStage, Worker
 from disco.worker.hooks import overrides
 from disco.worker.jobhome import LIBRARY
@@ -155,7 +156,7 @@ class ReferencedProgram(JobProgram):
         return self._worker.getitem(parameter, self._job, self._jobargs)
 
     def _own_inputs(self) -> tuple[tuple[str, ...], ...]:
-        from disco.submission import input_urls, refuse_passwords  # most slots never plan
+        from disco.job_inputs import input_urls, refuse_passwords  # most slots never plan
 
         with _job_errors_are_fatal():
             inputs = tuple(input_urls(self._own("input")))

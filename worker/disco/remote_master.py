@@ -1,6 +1,5 @@
 """Runs jobs on a server, for programs that use Disco's names; ``disco.client`` does the work."""
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -9,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.json_format import MessageToDict
 
 from disco import session
-from disco.client.connection import Connection, resolve
+from disco.client.connection import Connection
 from disco.client.errors import ClientError, InvalidError, NotFoundError, NotPossibleError
 from disco.client.outputs import Output
 from disco.client.submitting import fitted, submission_of
 from disco.client.sync import Client
-from disco.error import DataError, DiscoError, JobError, UnsupportedError
+from disco.error import DiscoError, JobError, UnsupportedError
 from disco.jobpack import JobPack
+from disco.saved import results_tag
+from disco.servers import Server, server_of
 from disco.v1 import coordinator_pb2, jobs_pb2
-from disco.worker.saving import results_tag
 from disco_engine.core.parts import ServedPart
 from disco_engine.phases import ENDED
 
@@ -32,18 +32,13 @@ _MORE_MAY_FOLLOW_BYTES = 512 * 1024
 class RemoteMaster:
     """The ``disco.masters.Master`` that is a server."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._making = threading.Lock()
-        self._made: Client | None = None
+    def __init__(self, server: Server) -> None:
+        self.server = server
 
     @property
     def client(self) -> Client:
-        """The connection's client, made when it is first needed."""
-        with self._making:
-            if self._made is None:
-                self._made = Client(self.connection)
-            return self._made
+        """The client that all share who ask this server."""
+        return self.server.client
 
     def start(self, job: "Job", jobargs: Mapping[str, Any], *, prefix: str, owner: str) -> str:
         """Start a run, and return its name, which the server makes of *prefix*."""
@@ -175,24 +170,6 @@ class RemoteMaster:
             " workers jobs have, and on a cluster kubectl get nodes what there is"
         )
 
-    def records(
-        self, namespace: str, name: str, uid: str, first: int, count: int, *, trust: bool
-    ) -> Iterator[tuple[Any, Any]]:
-        """Yield the (key, value) records of some parts of a result.
-
-        Raises:
-            DataError: They cannot be read, or are not there any more.
-        """
-        url = f"disco://{self.connection.server}/{namespace}/{name}/{uid}/{first}"
-        records = self.client.records(
-            name, namespace=namespace, first_part=first, parts=count, trust=trust, uid=uid
-        )
-        with closing(records):
-            try:
-                yield from records
-            except ClientError as error:
-                raise DataError(str(error), url) from error
-
     def _urls(self, job: jobs_pb2.Job) -> list[str]:
         """Return the URLs of a job's results, in order."""
         if job.results.output_url:
@@ -205,7 +182,7 @@ class RemoteMaster:
         return [
             str(
                 ServedPart(
-                    server=self.connection.server,
+                    server=self.server.connection.server,
                     namespace=job.namespace,
                     name=job.name,
                     uid=job.uid,
@@ -216,27 +193,9 @@ class RemoteMaster:
         ]
 
 
-_masters: dict[Connection, RemoteMaster] = {}
-_lock = threading.Lock()
-
-
 def remote_master(connection: Connection) -> RemoteMaster:
-    """Return the master at a connection: one for all who ask, so that they share it."""
-    with _lock:
-        return _masters.setdefault(connection, RemoteMaster(connection))
-
-
-def master_at(server: str) -> RemoteMaster:
-    """Return the master that URLs call *server*: ``host:port``, or the name of a context.
-
-    Raises:
-        SettingsError: Nobody knows it.
-    """
-    with _lock:
-        known = [m for connection, m in _masters.items() if connection.server == server]
-    if known:
-        return known[-1]
-    return remote_master(resolve(server=server) if ":" in server else resolve(context=server))
+    """Return the master at a connection."""
+    return RemoteMaster(server_of(connection))
 
 
 def _status(job: jobs_pb2.Job) -> str:

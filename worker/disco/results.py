@@ -1,12 +1,13 @@
 """Reading results where the author is: from partition services, through a server, from files."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from disco import session
-from disco.ddfs_inputs import expanded
+from disco.ddfs_urls import Urls
 from disco.error import DataError, DiscoError
+from disco.worker.classic import func
 from disco.worker.reading import InputChain, Meter
 from disco.worker.streams import StreamFunction
 from disco_engine.core.model import TaskInput
@@ -21,40 +22,38 @@ from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.readers import pairs_of
 from disco_engine.results import ResultError, read_label, read_parts
 
-if TYPE_CHECKING:
-    from disco.ddfs import DDFS
-
 _WHOLE = 1 << 62  # larger than any file: nothing is split here
 
 
 def records(
-    inputs: Sequence[tuple[str, ...]],
-    chain: Sequence[StreamFunction],
-    params: Any,
+    inputs: Sequence[Urls],
     *,
-    by_name: bool,
-    notifier: Callable[[str], None],
+    reader: StreamFunction | None = func.chain_reader,
+    input_stream: Sequence[StreamFunction] = (func.map_input_stream,),
+    notifier: Callable[[str], None] = func.notifier,
+    params: Any = None,
     trust: bool = False,
-    ddfs: "DDFS | None" = None,
+    expanded: Callable[[Sequence[Urls]], Iterable[Urls]] = iter,
 ) -> Iterator[Any]:
     """Yield the records of results and files, in order.
 
     Args:
         inputs: URLs with the same content each; parts of one result that follow each other are
             read in one go.
-        chain: The input streams for files.
-        params: For stream functions that take them.
-        by_name: Read files that look like parts of an output as what they look like.
+        reader: The last input stream for files. With the default, those that look like parts of an
+            output are read as what they look like; None: there is none.
+        input_stream: The input streams before it.
         notifier: Called with each URL before it is read.
+        params: For stream functions that take them.
         trust: Read pickles of jobs on servers that somebody else has submitted.
-        ddfs: Where tags are; None: where the settings say.
+        expanded: Returns what is read in place of *inputs*: tags stand for blobs.
 
     Raises:
         DataError: Something cannot be read, or is not there any more.
     """
-    for is_result, some in groupby(
-        expanded(inputs, ddfs), lambda urls: scheme_of(urls[0]) == DISCO
-    ):
+    chain = (*input_stream, *([reader] if reader is not None else []))
+    by_name = reader is func.chain_reader and tuple(input_stream) == (func.map_input_stream,)
+    for is_result, some in groupby(expanded(inputs), lambda urls: scheme_of(urls[0]) == DISCO):
         if is_result:
             yield from _results([urls[0] for urls in some], chain, params, notifier, trust=trust)
             continue
@@ -142,16 +141,16 @@ def _remote_pairs(
     part: ServedPart, numbers: list[int], *, trust: bool
 ) -> Iterator[tuple[Any, Any]]:
     """Yield the records of parts that a server has, read in as few streams as it takes."""
-    from disco.remote_master import master_at  # most programs have no server
+    from disco.servers import server_at  # most programs have none
 
     try:
-        master = master_at(part.server)
+        server = server_at(part.server)
     except DiscoError as error:
         raise DataError(str(error), f"disco://{part.server}") from error
     start = 0
     for stop in range(1, len(numbers) + 1):
         if stop == len(numbers) or numbers[stop] != numbers[stop - 1] + 1:
-            yield from master.records(
+            yield from server.records(
                 part.namespace, part.name, part.uid, numbers[start], stop - start, trust=trust
             )
             start = stop

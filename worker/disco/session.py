@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from disco.error import DiscoError, JobError
+from disco.saved import TAG_STAGE, results_tag
 from disco.v1 import coordinator_pb2, job_pb2, jobs_pb2
-from disco.worker.saving import TAG_STAGE, results_tag
 from disco_engine.core.parts import StoredPart
 from disco_engine.local.chained import jobs_read
 from disco_engine.local.engine import LocalEngine

@@ -5,14 +5,14 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.ddfs_inputs import without_tokens
 from disco.error import DiscoError
+from disco.job_inputs import input_urls, refuse_passwords
 from disco.jobpack import check_prefix
 from disco.packing import pack_job, pack_reference
 from disco.sources import ModuleFiles, is_below_installed
@@ -20,7 +20,6 @@ from disco.v1 import job_pb2
 from disco.worker.saving import is_saved
 from disco_engine.core.settings import JobSettings
 from disco_engine.inputs.urls import is_utf8
-from disco_engine.passwords import password_problem
 
 if TYPE_CHECKING:
     from disco.job import Job
@@ -139,53 +138,6 @@ def most_workers(
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
         raise DiscoError(f"max_cores must be a whole number from 1 on, got {most!r}")
     return max(1, most // slots)
-
-
-def refuse_passwords(inputs: Iterable[Iterable[str]], output: Any = None) -> None:
-    """Raise if a password is in a URL: a job's inputs and its output can be seen by many.
-
-    Raises:
-        DiscoError: The URL, but for its password, and what to do instead.
-    """
-    for url in chain.from_iterable(inputs):
-        if problem := password_problem(url):
-            raise DiscoError(f"input {problem}")
-    if problem := password_problem(str(output)):
-        raise DiscoError(f"output {problem}")
-
-
-def input_urls(inputs: Any) -> list[tuple[str, ...]]:
-    """Return a job's inputs, each as URLs with the same content.
-
-    Results of other jobs are never taken for replicas: a list of them is as many inputs.
-
-    Args:
-        inputs: URLs or paths, or lists of them with the same content.
-
-    Raises:
-        DiscoError: They are something else, empty, or not UTF-8.
-    """
-    if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
-        raise DiscoError(f"input must be a list of URLs, got {inputs!r}")
-    found: list[tuple[str, ...]] = []
-    for number, entry in enumerate(inputs, start=1):
-        single = isinstance(entry, str | Path) or not isinstance(entry, Iterable)
-        urls = (entry,) if single else tuple(entry)
-        if not urls or not all(isinstance(url, str | Path) for url in urls):
-            raise DiscoError(
-                f"input {entry!r}: each must be a URL or path, or a list of URLs with the same"
-                " content"
-            )
-        texts = tuple(str(url) for url in urls)
-        if not all(texts):
-            raise DiscoError(f"input {number} is empty: it must be a URL or path")
-        if not all(map(is_utf8, texts)):
-            raise DiscoError(f"input {number}, {entry!r}, is not UTF-8: rename the file")
-        if all(url.startswith("disco://") for url in texts):
-            found.extend((url,) for url in texts)
-        else:
-            found.append(texts)
-    return found
 
 
 def _output(url: Any, form: Any) -> job_pb2.Output:

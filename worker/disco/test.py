@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from disco.core import Disco, result_iterator
 from disco.error import CommError, UnsupportedError
+from disco.iterables import iterify
 from disco.job import Job
 from disco.settings import DiscoSettings
-from disco.util import iterify
 from disco.worker.pipeline.worker import Worker as PipelineWorker
 
 if TYPE_CHECKING:

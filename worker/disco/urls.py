@@ -79,20 +79,6 @@ def localize(path: str, ddfs_data: str = "", disco_data: str = "") -> str:
     return f"{ddfs_data if prefix == 'ddfs' else disco_data}/{name}"
 
 
-def urlresolve(url: str, master: str | None = None) -> str:
-    """Return the URL from which *url* can be read without DDFS: for a blob that of its file.
-
-    Args:
-        url: An input. Tags stay as they are: ``inputlist`` returns their blobs.
-        master: Not needed.
-    """
-    if schemesplit(url)[0] != "ddfs":
-        return url
-    from disco.ddfs_inputs import expanded  # few ask for it
-
-    return expanded([(url,)])[0][0]
-
-
 def urltoken(url: str) -> str | None:
     """Return the token in ``scheme://token@host/path``, or ``scheme://user:token@host/path``."""
     location, slash, _ = schemesplit(url)[1].partition("/")

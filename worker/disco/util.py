@@ -1,20 +1,37 @@
-"""Small helpers that programs written for Disco use."""
+"""Small helpers that programs written for Disco use.
 
-import ast
-import functools
+For programs only: the library itself does not import this, since it stands on all of that.
+"""
+
 import hashlib
-import importlib
-import inspect
-import random
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, groupby
-from operator import itemgetter
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-from disco.entries import SortedEntries
 from disco.error import DataError, DiscoError, UnsupportedError
-from disco.inputlists import deref, inputexpand, inputlist, ispartitioned, parse_dir, read_index
+from disco.functions import argcount, globalize, reify
+from disco.inputlists import (
+    deref,
+    inputexpand,
+    inputlist,
+    ispartitioned,
+    parse_dir,
+    read_index,
+    urlresolve,
+)
+from disco.iterables import (
+    chainify,
+    flatten,
+    identity,
+    ilen,
+    isiterable,
+    iskv,
+    iterify,
+    key,
+    kvgroup,
+    kvify,
+    listify,
+    partition,
+    shuffled,
+)
 from disco.sorting import decode, disk_sort, dsorted, encode, sort_reader, unix_sort
 from disco.urls import (
     assert_url,
@@ -24,7 +41,6 @@ from disco.urls import (
     proxy_url,
     schemesplit,
     urljoin,
-    urlresolve,
     urlsplit,
     urltoken,
 )
@@ -78,163 +94,17 @@ __all__ = [
     "urltoken",
 ]
 
-T = TypeVar("T")
-
-_KEY = itemgetter(0)
-_VALUE = itemgetter(1)
-
-
-def kvgroup(kviter: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Iterable[Any]]]:
-    """Yield each key with an iterable of its values.
-
-    Args:
-        kviter: (key, value) pairs in which equal keys are adjacent, such as sorted ones.
-
-    Yields:
-        (key, values) per run of equal keys. Read the values before asking for the next key.
-    """
-    # What comes sorted from the engine is grouped already.
-    if isinstance(kviter, SortedEntries) and (groups := kviter.groups()) is not None:
-        return groups
-    return ((key, map(_VALUE, run)) for key, run in groupby(kviter, _KEY))
-
-
-def identity(value: T) -> T:
-    """Return *value*."""
-    return value
-
-
-def isiterable(value: object) -> bool:
-    """Return whether *value* is a collection or an iterator; a string is neither."""
-    return hasattr(value, "__iter__") and not isinstance(value, str | bytes)
-
-
-def iskv(value: object) -> bool:
-    """Return whether *value* is a (key, value) tuple."""
-    return isinstance(value, tuple) and len(value) == 2
-
-
-def iterify(value: Any) -> Iterable[Any]:
-    """Return *value* if it is iterable (and no string), else a tuple that holds it."""
-    return value if isiterable(value) else (value,)
-
-
-def listify(value: Any) -> list[Any]:
-    """Return a list of what *value* holds, or that holds *value* if it holds nothing."""
-    return list(iterify(value))
-
-
-def chainify(iterables: Iterable[Iterable[T]]) -> list[T]:
-    """Return one list of the items of all *iterables*."""
-    return list(chain.from_iterable(iterables))
-
-
-def flatten(value: Iterable[Any]) -> Iterator[Any]:
-    """Yield the leaves of nested collections, in order; strings are leaves."""
-    for item in value:
-        if isiterable(item):
-            yield from flatten(item)
-        else:
-            yield item
-
-
-def ilen(iterable: Iterable[Any]) -> int:
-    """Return how many items are left in *iterable*, which is used up."""
-    return sum(1 for _ in iterable)
-
-
-def key(kv: tuple[Any, Any]) -> Any:
-    """Return the key of a pair."""
-    return kv[0]
-
-
-def kvify(value: Any) -> tuple[Any, Any]:
-    """Return *value* if it is a pair, else the pair (value, None)."""
-    return value if iskv(value) else (value, None)
-
-
-def shuffled(values: Iterable[T]) -> list[T]:
-    """Return the items in random order."""
-    items = list(values)
-    random.shuffle(items)
-    return items
-
-
-def partition(iterable: Iterable[T], condition: Callable[[T], object]) -> tuple[list[T], list[T]]:
-    """Return (items that satisfy *condition*, all others)."""
-    chosen: list[T] = []
-    others: list[T] = []
-    for item in iterable:
-        (chosen if condition(item) else others).append(item)
-    return chosen, others
-
 
 def hexhash(data: bytes) -> str:
     """Return two hexadecimal digits that depend on *data* only."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()[:2]
 
 
-def reify(dotted_name: str, namespace: Mapping[str, Any] | None = None) -> Any:
-    """Return what *dotted_name* stands for.
-
-    Args:
-        dotted_name: ``package.module.attribute``, a name of *namespace*, or a Python literal.
-        namespace: Where plain names are looked up.
-
-    Returns:
-        The object. A text that is none of the three is returned as it is.
-    """
-    if namespace is not None and dotted_name in namespace:
-        return namespace[dotted_name]
-    try:
-        return ast.literal_eval(dotted_name)
-    except (ValueError, SyntaxError):
-        module, _, name = dotted_name.rpartition(".")
-    if not module or not all(part.isidentifier() for part in dotted_name.split(".")):
-        return dotted_name
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return dotted_name
-
-
-def argcount(function: Any) -> int:
-    """Return how many positional arguments a caller of *function* passes.
-
-    Arguments that a ``functools.partial`` already has, and a method's ``self``, do not count.
-    """
-    if isinstance(function, functools.partial):
-        return argcount(function.func) - len(function.args) - len(function.keywords)
-    if isinstance(function, types.FunctionType):
-        return function.__code__.co_argcount
-    if isinstance(function, types.MethodType):
-        return argcount(function.__func__) - 1
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some builtins have none
-        return 0
-    return sum(parameter.kind in _POSITIONAL for parameter in parameters)
-
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def globalize(function: Any, names: Mapping[str, Any]) -> None:
-    """Let *function* use *names* without importing them; names it has already are kept."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    scope = getattr(function, "__globals__", None)  # builtins and callable objects have none
-    if scope is not None:
-        for name, value in names.items():
-            scope.setdefault(name, value)
-
-
 def external(files: Any) -> dict[str, bytes]:
     """Return the files of an external program, as ``map`` and ``reduce`` take them."""
-    from disco.worker.classic.worker import external as packaged  # which needs this module
+    from disco.worker.classic.external import package  # few jobs need it
 
-    found: dict[str, bytes] = packaged(files)
-    return found
+    return package(files)
 
 
 def save_oob(host: Any, name: str, key: str, value: bytes, ddfs_token: str | None = None) -> None:

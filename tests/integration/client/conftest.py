@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from disco import remote_master
+from disco import servers
 from disco.client import submitted
 from disco.client.aio import AsyncClient
 from disco.client.config import Context, load
@@ -171,7 +171,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, served_ddfs: str) -> Iterat
 def served_master(served: Context, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give the address of ``served``, with its token in the environment."""
     monkeypatch.setenv("DISCO_TOKEN_FILE", served.token_file)
-    monkeypatch.setattr(remote_master, "_masters", {})
+    monkeypatch.setattr(servers, "_servers", {})
     yield served.server
-    for known in remote_master._masters.values():
+    for known in servers._servers.values():
         known.client.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from disco import Disco, Job, remote_master, result_iterator
+from disco import Disco, Job, result_iterator, servers
 from disco.client.connection import resolve
 from disco.client.errors import CannotTravelError, ClientError
 from disco.error import DataError, DiscoError, JobError
@@ -32,10 +32,10 @@ class Words(Job):
 @pytest.fixture
 def master(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give the address of a server, with its token in the environment."""
-    monkeypatch.setattr(remote_master, "_masters", {})
+    monkeypatch.setattr(servers, "_servers", {})
     monkeypatch.setenv("DISCO_TOKEN", TOKEN)
     yield f"disco://127.0.0.1:{elsewhere.replicas.port}"
-    for known in remote_master._masters.values():
+    for known in servers._servers.values():
         known.client.close()
 
 
@@ -222,7 +222,7 @@ def test_a_master_may_be_a_context(elsewhere: Elsewhere, master: str) -> None:
 def test_a_client_is_shared_by_all_who_name_the_same_master(master: str, job: Job) -> None:
     for _ in range(3):
         Disco(master).joblist()
-    assert len(remote_master._masters) == 1
+    assert len(servers._servers) == 1
 
 
 def test_who_reads_a_result_finds_its_server_by_its_url(
@@ -231,7 +231,7 @@ def test_who_reads_a_result_finds_its_server_by_its_url(
     finish(elsewhere, job, source=source_of(partition))
     urls = job.wait()
     job.disco._master.client.close()  # type: ignore[attr-defined]
-    remote_master._masters.clear()  # as in another process of this user
+    servers._servers.clear()  # as in another process of this user
     assert list(result_iterator(urls)) == RECORDS
     with pytest.raises(DataError, match="there is no context 'nowhere'"):
         next(result_iterator(["disco://nowhere/default/words/uid/0"]))

@@ -8,7 +8,8 @@ import uuid
 import pytest
 
 from disco.ddfs import DDFS
-from disco.ddfs.stores import Store, store_of
+from disco.ddfs.kinds import store_of
+from disco.ddfs.stores import Store
 from disco.error import CommError
 from disco_engine.program import ProgramError
 

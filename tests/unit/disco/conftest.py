@@ -9,9 +9,9 @@ import pytest
 
 from disco import task
 from disco.job import Job
+from disco.job_inputs import input_urls
 from disco.packing import pack_job
 from disco.program import load
-from disco.submission import input_urls
 from disco_engine.core.model import Group, Grouping, Label, NodeName, Plan, TaskInput
 from disco_engine.core.settings import JobSettings
 from disco_engine.program import PlanRequest, Program, ShuffleSource

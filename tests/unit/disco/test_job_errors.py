@@ -8,7 +8,8 @@ import pytest
 
 from disco import Job, Stage
 from disco.error import DataError, DiscoError
-from disco.submission import input_urls, job_spec
+from disco.job_inputs import input_urls
+from disco.submission import job_spec
 from disco.util import kvgroup
 from disco.worker.classic.func import sum_combiner
 from disco.worker.classic.worker import Worker as ClassicWorker

@@ -15,8 +15,9 @@ from disco.core import Continue, client_version
 from disco.ddfs import DDFS
 from disco.error import DataError, DiscoError, JobError
 from disco.job import JobChain
+from disco.job_inputs import input_urls
 from disco.settings import DiscoSettings
-from disco.submission import input_urls, job_spec, unique_name
+from disco.submission import job_spec, unique_name
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2
 from disco_engine.local.errors import EngineError
 

@@ -285,7 +285,7 @@ def test_required_files_with_their_content_are_where_their_names_say() -> None:
 
 def test_a_required_file_never_takes_the_place_of_a_module(write: Write) -> None:
     script = write("words.py", "")
-    with pytest.raises(DiscoError, match=r"required file words\.py: the job's module .* be there as"):
+    with pytest.raises(DiscoError, match=r"required file words\.py: .* be there as well"):
         pack_reference("words.py", {}, directory=script.parent, required_files={"words.py": b""})
 
 

@@ -37,7 +37,7 @@ disco_flags: Decorator[Any] = together(
 
 def translated(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return *flags* as ``disco.cli.request`` takes them."""
-    from disco.util import reify
+    from disco.functions import reify
 
     found = dict(flags)
     if not found.keys() & {"short_name", "pairs", "map", "reduce", "save", "scheduler"}:

@@ -50,9 +50,10 @@ def refusal(name: str) -> click.Command:
 @contextmanager
 def _open_master(namespace: str | None = None) -> Iterator["RemoteMaster"]:
     from disco.remote_master import RemoteMaster
+    from disco.servers import Server
 
     with client_errors():
-        master = RemoteMaster(named_server(namespace))
+        master = RemoteMaster(Server(named_server(namespace)))
         try:
             yield master
         finally:

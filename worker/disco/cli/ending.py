@@ -189,7 +189,7 @@ def whereabouts(shown: int, total: int, advice: Advice) -> str:
 
 
 def _is_saved(progress: coordinator_pb2.JobProgress) -> bool:
-    from disco.worker.saving import TAG_STAGE  # what it needs, a server's jobs can do without
+    from disco.saved import TAG_STAGE
 
     return bool(progress.stages) and progress.stages[-1].name == TAG_STAGE
 

@@ -109,8 +109,8 @@ def _lines() -> tuple[str, ...]:
 
 
 def _job_of(worker: Path, inputs: tuple[str, ...], flags: dict[str, Any]) -> "Job":
+    from disco.functions import reify
     from disco.job import Job
-    from disco.util import reify
     from disco.worker.executable import Executable
     from disco.worker.pipeline.worker import group_all, group_label, split
 

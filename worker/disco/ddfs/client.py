@@ -12,8 +12,9 @@ from disco.ddfs.names import istag
 from disco.ddfs.roots import verified
 from disco.ddfs.tagging import Links, Tagging
 from disco.ddfs.tags import Link
-from disco.ddfs_inputs import expanded
+from disco.ddfs_urls import with_blobs
 from disco.error import CommError, DataError, DiscoError
+from disco.job_inputs import input_urls
 from disco.schemes import scheme_file
 
 _RETRIES = 10
@@ -154,17 +155,15 @@ class DDFS(Tagging):
             DataError: Something cannot be read.
             CommError: As for ``push``.
         """
-        # They need gRPC, and who only has to do with tags does not.
-        from disco.core import result_iterator
-        from disco.submission import input_urls
+        from disco.results import records  # needs gRPC, which tags do not
 
         there = self._blob_names(tag, token) if update else set()
         chunker = Chunker(chunk_size, max_record_size)
         links = []
-        for same in expanded(input_urls(urls), self):
-            records = result_iterator([same], **{"reader": None, **reading})
+        for same in with_blobs(input_urls(urls), lambda: self):
+            content = records([same], **{"reader": None, **reading})
             base = names.blob_name(same[0])
-            for number, chunk in enumerate(chunker.chunks(records)):
+            for number, chunk in enumerate(chunker.chunks(content)):
                 name = self.safe_name(f"{base}-{number}")
                 if name not in there:
                     links.append(self._write(name, io.BytesIO(chunk), replicas, forceon, retries))

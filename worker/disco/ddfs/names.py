@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from disco.error import DiscoError
-from disco.util import isiterable, iterify
+from disco.iterables import isiterable, iterify
 
 TAG, DDFS = "tag://", "ddfs://"
 

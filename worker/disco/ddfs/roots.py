@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
+from disco.ddfs.kinds import store_of
 from disco.ddfs.names import DDFS, Digest, blob_path, digest_in, link_of, split_link
-from disco.ddfs.stores import Store, store_of, storing
+from disco.ddfs.stores import Store, storing
 from disco.ddfs.tags import Link
 from disco.error import CommError, DataError, DiscoError
 

@@ -1,4 +1,4 @@
-"""Where tags and blobs are: what DDFS needs of storage, and which kind a URL names.
+"""Where tags and blobs are: what DDFS needs of storage.
 
 In a directory and in an object store a file is there as a whole or not at all, whenever a process
 dies. ``swap`` is what tags are changed with; whether it really compares, ``atomic`` tells:
@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from typing import IO, NamedTuple, Protocol
 
 from disco.error import CommError, DiscoError
-from disco_engine.inputs.urls import local_path, reason_of, scheme_of
-
-_S3 = ("s3", "s3a")
+from disco_engine.inputs.urls import reason_of
 
 
 class Versioned(NamedTuple):
@@ -93,22 +91,6 @@ class Store(Protocol):
     def url_of(self, name: str) -> str:
         """Return the URL by which anybody can read a file."""
         ...
-
-
-def store_of(url: str) -> Store:
-    """Return the store whose root *url* names: a path, or anything that fsspec knows.
-
-    Raises:
-        ProgramError: FATAL: nobody knows the scheme, or its package is not installed.
-    """
-    path = local_path(url)
-    if path is not None:
-        from disco.ddfs.directory import DirectoryStore
-
-        return DirectoryStore(path)
-    from disco.ddfs.objects import FsspecStore, S3Store
-
-    return S3Store(url) if scheme_of(url) in _S3 else FsspecStore(url)
 
 
 @contextmanager

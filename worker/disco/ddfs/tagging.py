@@ -13,8 +13,8 @@ from disco.ddfs.roots import Roots
 from disco.ddfs.settings import roots_of
 from disco.ddfs.tags import Link, Tag
 from disco.error import CommError
+from disco.iterables import partition
 from disco.settings import DiscoSettings
-from disco.util import partition
 
 Links = list[list[str]]
 """URLs with the same content in each list, or one ``tag://`` URL."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from disco.ddfs.names import TAG, blob_name, canonizetag
 from disco.error import DiscoError
-from disco.util import isiterable
+from disco.iterables import isiterable
 
 Link = tuple[str, ...]
 """URLs with the same content, or one ``tag://`` URL."""

@@ -23,7 +23,9 @@ from disco.ddfs_cli.options import (
     urls_named,
     with_replicas,
 )
-from disco.util import format_size, iterify, reify
+from disco.functions import reify
+from disco.iterables import iterify
+from disco.util import format_size
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -33,6 +33,6 @@ def open(url: str, task: Any = None) -> Any:
 
 def open_chain(url: str, task: Any = None) -> Any:
     """Return the records of *url*, which has those of a job, or chunks; *task* is not needed."""
-    from disco.worker.task_io import chain_reader  # which needs this module
+    from disco.worker.record_streams import chain_reader  # few ask for it
 
     return chain_reader(open(url), None, url)

@@ -6,7 +6,7 @@ A job's plan expands it, so that each line becomes an input of its own; here the
 from typing import IO, Any
 
 from disco.schemes import scheme_file
-from disco.util import schemesplit
+from disco.urls import schemesplit
 
 
 def open(url: str) -> IO[bytes]:

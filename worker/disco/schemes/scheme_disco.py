@@ -3,7 +3,7 @@
 from typing import Any
 
 from disco.task import running_task
-from disco.worker.task_io import RecordStream
+from disco.worker.record_streams import RecordStream
 
 
 def open(url: str) -> RecordStream:

@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from disco.util import schemesplit
+from disco.urls import schemesplit
 
 
 def open(url: str) -> io.StringIO:

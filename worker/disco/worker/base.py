@@ -5,14 +5,13 @@ A worker turns a job's parameters into stages; nothing here runs a task.
 
 import difflib
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from disco.error import DiscoError
+from disco.functions import argcount, name_of
 from disco.task import Task
-from disco.util import argcount
 from disco.worker.hooks import JobHooks, TaskHooks, overrides
 from disco.worker.params import Params
 from disco_engine.core.model import Grouping, Stage
@@ -270,17 +269,3 @@ def _takes(function: Callable[..., Any], allowed: tuple[int, ...]) -> bool:
             continue
         return True
     return False
-
-
-def name_of(function: Any) -> str:
-    """Return what to call a user's function in a message: "WordCount.map (wordcount.py:12)"."""
-    while hasattr(function, "func"):
-        function = function.func
-    name = getattr(function, "__qualname__", None)
-    if name is None:
-        return repr(function)
-    name = name.rpartition("<locals>.")[2]
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return str(name)
-    return f"{name} ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"

@@ -214,7 +214,7 @@ class JobHooks:
         They are the user's modules that the job imports, and the required ones. A worker that
         overrides this may add to it.
         """
-        from disco.packing import job_zip
+        from disco.job_files import job_zip
 
         return job_zip(job, jobargs, self)
 

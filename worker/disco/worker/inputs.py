@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from disco.error import DataError
 from disco.task import Task, active_task
-from disco.worker.outputs import TaskOutput
 from disco.worker.reading import counted_frames
-from disco.worker.task_io import RecordStream, chain_reader
+from disco.worker.record_streams import RecordStream, chain_reader
+from disco.worker.task_output import TaskOutput
 from disco_engine.core.model import TaskInput
 from disco_engine.program import ShuffleSource
 from disco_engine.records.readers import pairs_of

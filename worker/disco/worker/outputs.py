@@ -4,47 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from operator import index
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from disco.error import DiscoError
-from disco.worker.base import name_of
+from disco.functions import name_of
 from disco.worker.streams import OpenStream, StreamFunction, fold
 from disco.worker.task_io import disco_output_stream, task_output_stream
+from disco.worker.task_output import TaskOutput
 from disco_engine.program import TaskContext
 from disco_engine.records.frozen import RecordError, shown, type_name
 from disco_engine.records.writers import RecordWriter, as_pair
-
-
-class TaskOutput:
-    """The end of every output chain: writes records with one label.
-
-    Attributes:
-        add: ``add(key, value)`` writes one record.
-    """
-
-    add: Callable[[Any, Any], None]
-
-    def __init__(self, writer: RecordWriter, label: int) -> None:
-        self.add = partial(writer.add, label)  # as an attribute it costs no call of our own
-
-    def append(self, record: Any) -> None:
-        """Write one record, a (key, value) pair."""
-        self.add(*as_pair(record, "append()"))
-
-    def write(self, data: bytes) -> NoReturn:
-        """Refuse: what a task writes is records.
-
-        Raises:
-            DiscoError: Always.
-        """
-        raise DiscoError(
-            "this job's output stream writes bytes, but tasks write (key, value) records here;"
-            " leave the output stream out, and for files of text give the job an output URL and"
-            " format='text'"
-        )
-
-    def close(self) -> None:
-        """Do nothing: the engine ends what it began."""
 
 
 class OutputChain:

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
+from disco import schemes
 from disco.entries import Entries, SortedEntries
 from disco.error import DataError, DiscoError
 from disco.readers import Reader
-from disco.schemes import scheme_disco
+from disco.worker.record_streams import RecordStream, chain_reader
 from disco.worker.streams import OpenStream, StreamFunction, fold
-from disco.worker.task_io import RecordStream, chain_reader, task_input_stream
+from disco.worker.task_io import task_input_stream
 from disco_engine.core.model import FailureKind, Label, TaskInput
 from disco_engine.inputs.lines import line_blocks, line_chunks
 from disco_engine.inputs.replicas import begin_anew
@@ -75,7 +76,7 @@ class InputChain:
         """
         scheme = scheme_of(item.urls[0])
         if self._rest in ((), (chain_reader,)) and scheme == DISCO:
-            yield scheme_disco.open(item.urls[0])
+            yield schemes.open(item.urls[0])
         elif self._rest == () and scheme == RAW:
             for lines in line_chunks(item):
                 meter.add(len(lines), sum(map(len, lines)))

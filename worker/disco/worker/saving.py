@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from disco.error import DiscoError
+from disco.saved import TAG_STAGE, results_tag
 from disco.worker.base import PlannedStage, planned
 from disco.worker.reading import InputChain, StageInputs
 from disco_engine.core.model import Grouping
@@ -22,19 +23,9 @@ from disco_engine.program import TaskContext
 if TYPE_CHECKING:
     from disco.worker.base import Worker
 
-TAG_STAGE = "ddfs:tag"
-"""Name of the last stage of a job whose results are in DDFS."""
-
 _SAVE_STAGE = "ddfs:save"
 _PARAMETERS = ("save_results", "save")
 _ANY_SIZE = 1 << 62
-
-
-def results_tag(jobname: str) -> str:
-    """Return the URL of the tag with a job's saved results."""
-    from disco.ddfs.names import job_tag, safe_name  # most jobs save nothing
-
-    return f"tag://{job_tag(safe_name(jobname.replace('/', ':')))}"
 
 
 def is_saved(worker: "Worker", job: object, jobargs: Mapping[str, Any]) -> bool:

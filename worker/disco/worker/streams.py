@@ -7,7 +7,7 @@ the task's params. It returns a new stream, or (stream, url), or (stream, size, 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from disco.util import argcount
+from disco.functions import argcount
 
 StreamFunction = Callable[..., Any]
 

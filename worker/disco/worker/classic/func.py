@@ -18,7 +18,7 @@ from disco.compat import (
     str_to_bytes,
 )
 from disco.error import CommError, DataError, DiscoError, JobError
-from disco.util import kvgroup
+from disco.iterables import kvgroup
 from disco.worker.task_io import (
     chain_reader,
     chain_stream,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any, Protocol
 
-from disco.worker.base import name_of
+from disco.functions import name_of
 from disco.worker.classic import func
 from disco.worker.outputs import OutputChain, as_label, iterator_of
 from disco.worker.reading import InputChain, Meter, StageInputs

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from disco.util import argcount
-from disco.worker.base import name_of
+from disco.functions import argcount, name_of
 from disco.worker.classic.mapping import External
 from disco.worker.outputs import Output, OutputChain, iterator_of
 from disco.worker.reading import InputChain, StageInputs

@@ -9,11 +9,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
-from disco import util
 from disco import worker as worker
 from disco.error import DiscoError, UnsupportedError
+from disco.iterables import iterify
 from disco.task import CurrentTask, active_task
 from disco.worker.base import PlannedStage, check_arguments, planned
 from disco.worker.base import Worker as BaseWorker
@@ -155,14 +156,15 @@ class Worker(BaseWorker):
         for key in (*_USAGES, "map_reader", "reduce_reader"):
             found.append(self.getitem(key, job, jobargs))
         for key in ("map_input_stream", "map_output_stream"):
-            found.extend(util.iterify(self.getitem(key, job, jobargs)))
-            found.extend(util.iterify(self.getitem(key.replace("map", "reduce"), job, jobargs)))
+            found.extend(iterify(self.getitem(key, job, jobargs)))
+            found.extend(iterify(self.getitem(key.replace("map", "reduce"), job, jobargs)))
         return [function for function in found if callable(function)]
 
     def visible_names(self) -> dict[str, Any]:
         """Return what the job's functions may use without importing it."""
         names = {name: getattr(func, name) for name in func.__all__ if name not in _OWN_NAMES}
         here = {name: globals()[name] for name in __all__ if name != "Worker"}
+        util = import_module("disco.util")  # which stands on this module, too
         return {**names, **here, "os": os, "re": re, "sys": sys, "util": util, "worker": worker}
 
 
@@ -243,7 +245,7 @@ def _check_function(name: str, function: Any) -> None:
 
 
 def _chain(streams: Any, reader: Any) -> InputChain:
-    functions = list(util.iterify(streams))
+    functions = list(iterify(streams))
     return InputChain([*functions, reader] if reader is not None else functions)
 
 
@@ -270,7 +272,7 @@ def _map_tasks(given: Mapping[str, Any], partitions: int | None) -> MapTasks:
             map=_function_or_program("map", given),
             map_init=given["map_init"],
             input_chain=_chain(given["map_input_stream"], given["map_reader"]),
-            output_chain=OutputChain(tuple(util.iterify(given["map_output_stream"]))),
+            output_chain=OutputChain(tuple(iterify(given["map_output_stream"]))),
             combiner=given["combiner"],
             partition=given["partition"],
             partitions=partitions,
@@ -286,7 +288,7 @@ def _reduce_tasks(given: Mapping[str, Any]) -> ReduceTasks:
             reduce=_function_or_program("reduce", given),
             reduce_init=given["reduce_init"],
             input_chain=_chain(given["reduce_input_stream"], given["reduce_reader"]),
-            output_chain=OutputChain(tuple(util.iterify(given["reduce_output_stream"]))),
+            output_chain=OutputChain(tuple(iterify(given["reduce_output_stream"]))),
             sort=bool(given["sort"]),
         )
     )

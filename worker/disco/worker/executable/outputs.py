@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from disco.error import DataError
 from disco.worker.executable.dialogue import ProgramOutput
-from disco.worker.task_io import disco_input_stream
+from disco.worker.record_streams import disco_input_stream
 from disco_engine.core.model import Failure, FailureKind
 from disco_engine.program import ProgramError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.entries import Entries
 from disco.error import DiscoError
-from disco.worker.base import name_of
+from disco.functions import name_of
 from disco.worker.outputs import OpenOutput, OutputChain, as_label
 from disco.worker.reading import InputChain, StageInputs
 from disco_engine.program import TaskContext

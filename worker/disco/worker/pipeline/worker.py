@@ -13,11 +13,13 @@ label, ``group_node`` one per node, ``group_node_label`` one per node and label,
 
 from collections import defaultdict, namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from itertools import chain
 from typing import Any
 
-from disco import util, worker
+from disco import worker
 from disco.error import DiscoError
+from disco.iterables import flatten, iterify
 from disco.worker import task_io
 from disco.worker.base import PlannedStage, check_arguments, planned
 from disco.worker.base import Worker as BaseWorker
@@ -167,7 +169,7 @@ class Worker(BaseWorker):
 
     def functions(self, job: object, jobargs: Mapping[str, Any]) -> list[Any]:
         """Return the user's functions: of whatever are stages, since others are told elsewhere."""
-        items = util.flatten(util.iterify(self.getitem("pipeline", job, jobargs)))
+        items = flatten(iterify(self.getitem("pipeline", job, jobargs)))
         return [one for item in items if isinstance(item, Stage) for one in item.functions()]
 
     def visible_names(self) -> dict[str, Any]:
@@ -177,7 +179,7 @@ class Worker(BaseWorker):
             "defaultdict": defaultdict,
             "namedtuple": namedtuple,
             "task_io": task_io,
-            "util": util,
+            "util": import_module("disco.util"),
             "worker": worker,
         }
 

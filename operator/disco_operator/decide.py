@@ -115,6 +115,7 @@ def _started(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> 
     if is_true(status, Condition.SUSPENDED) and not spec.suspend:
         note(job, status, Condition.SUSPENDED, False, "Resumed", "", now)
         status["runSince"] = written_time(now)
+        status["phase"] = Phase.PENDING.value  # until its coordinator says more
     if spec.suspend:
         return _pause(job, status, observed, now)
     return working.work(job, status, observed, now)

@@ -218,6 +218,7 @@ def test_suspending_keeps_the_partition_services_that_hold_finished_work(story: 
     story.hears(None).set(suspend=False).look()
     assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
     assert story.condition("Suspended") == ("False", "Resumed")
+    assert story.status["phase"] == "Pending"
 
 
 def test_with_volumes_all_pods_leave_while_suspended(build: Build) -> None:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from disco import worker as worker
@@ -164,8 +165,8 @@ class Worker(BaseWorker):
         """Return what the job's functions may use without importing it."""
         names = {name: getattr(func, name) for name in func.__all__ if name not in _OWN_NAMES}
         here = {name: globals()[name] for name in __all__ if name != "Worker"}
-        util = import_module("disco.util")  # which stands on this module, too
-        return {**names, **here, "os": os, "re": re, "sys": sys, "util": util, "worker": worker}
+        here |= {"os": os, "re": re, "sys": sys, "util": _util(), "worker": worker}
+        return {**names, **here}
 
 
 # Parameters that are functions: how each is called, with the numbers of arguments that will do.
@@ -215,6 +216,18 @@ def get(key: str) -> bytes:
 def put(key: str, value: bytes) -> None:
     """Keep an out-of-band value for this job; see ``Task.put``."""
     active_task().put(key, value)
+
+
+def _util() -> ModuleType:
+    """Return ``disco.util``, which programs see, and which stands on this module."""
+    return import_module("disco.util")
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``util``, which programs look for here."""
+    if name == "util":
+        return _util()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def external(files: Any) -> dict[str, bytes]:

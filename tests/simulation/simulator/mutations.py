@@ -60,6 +60,10 @@ def _groups_by_node(simulation: Simulation) -> bool:
     return len(simulation.services) > 1 and any(one.grouping in NODE_GROUPINGS for one in stages)
 
 
+def _adopts_groups_by_node(simulation: Simulation) -> bool:
+    return _groups_by_node(simulation) and _strikes(faults.kill_coordinator)(simulation)
+
+
 def _has_rivals(simulation: Simulation) -> bool:
     some = len(simulation.workers) > 1 and len(simulation.job.texts) > 3
     return some and simulation.settings.speculation_multiplier > 0
@@ -103,7 +107,8 @@ MUTATIONS = (
         name="adopted with another grouping",
         why="a task's index says what it is about",
         changes=((JobRun, "_may_adopt", mutants.adopt_any_group),),
-        needs=_groups_by_node,
+        needs=_adopts_groups_by_node,
+        seeds=200,
     ),
     Mutation(
         name="run again with another grouping by node",

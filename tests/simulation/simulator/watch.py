@@ -209,6 +209,9 @@ class Watch:
                     output and (output.has_copy_at(attempt, name) or output.is_at(attempt, name))
                 ):
                     self.fail(f"{attempt} is kept on {name}, but {process} counts on {output}")
+            for attempt in store.ledger.unsealed_attempts():
+                if not _may_be_sealed(machine, attempt):
+                    self.fail(f"{name} keeps blocks of {attempt}, which {process} has given up")
 
     def _settled_stores(
         self, process: Process, machine: JobMachine
@@ -367,3 +370,12 @@ class Watch:
         """Note that somebody has read a block."""
         if origin not in self._ever_sealed[service]:
             self.fail(f"a reader got {origin} from {service}, where it was never sealed")
+
+
+def _may_be_sealed(machine: JobMachine, attempt: AttemptId) -> bool:
+    """Return whether an attempt runs, or is being kept or sealed; also if nobody knows yet."""
+    stage = machine._run.stage_of(attempt)
+    if stage is None:
+        return True
+    task = stage.tasks[attempt.task]
+    return task.run_of(attempt) is not None or bool(task.output and task.output.id == attempt)

@@ -14,7 +14,6 @@ _ROLES = {
     "disco_engine.worker": "worker",
     "disco_engine.worker.slot": "slot",
 }
-_INTERVAL_S = 0.1
 
 
 @dataclass(slots=True)
@@ -48,13 +47,15 @@ class Usage:
 
 
 class Sampler:
-    """Looks at a process and all its descendants, ten times a second, while it is entered.
+    """Looks at a process and all its descendants, again and again, while it is entered.
 
     Args:
         root: The process; None: this one.
+        interval_s: Between two looks, which take some milliseconds of a processor each.
     """
 
-    def __init__(self, root: int | None = None) -> None:
+    def __init__(self, root: int | None = None, *, interval_s: float = 0.1) -> None:
+        self._interval_s = interval_s
         self._root = os.getpid() if root is None else root
         self._usages: dict[int, Usage] = {}
         self._stop = threading.Event()
@@ -90,7 +91,7 @@ class Sampler:
         return max((usage.descriptors for usage in self.of(role)), default=0)
 
     def _run(self) -> None:
-        while not self._stop.wait(_INTERVAL_S):
+        while not self._stop.wait(self._interval_s):
             for pid in _tree_of(self._root):
                 try:
                     if pid not in self._usages or not self._usages[pid].role:

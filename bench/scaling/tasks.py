@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> Iterator[Row]:
     spec = job_spec(Empty(), {"input": ["raw://"] * tasks}, name="tasks")
     largest = status = 0
     began = time.monotonic()
-    with Sampler() as sampler, LocalEngine(spec, workers=2) as engine:
+    with Sampler(interval_s=0.5) as sampler, LocalEngine(spec, workers=2) as engine:
         engine.start()
         for reply in engine.watch():
             # What watchers of a running job get; the parts of a result are told once, at its end.

@@ -9,7 +9,7 @@ from disco_engine.core.workers import Worker
 
 def assign(run: JobRun) -> None:
     """Give tasks to workers that may have become able to take some."""
-    for stage in run.stages:
+    for stage in run.stages if run.workers.excluded else ():
         if stage.queue and run.workers.find_taker(stage.chosen_as):
             run.wake_all = True
     able = _woken(run)

@@ -12,6 +12,8 @@ from disco.cli.interrupts import Interrupts
 @pytest.fixture(autouse=True)
 def _handlers_as_before() -> Iterator[None]:
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:  # which a shell's "&" and nohup have ignored
+        signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -15,10 +15,10 @@ from typing import IO, Any, cast
 from disco.error import DiscoError
 from disco_engine.program import ProgramError, fatal
 
-_WINDOW_S = 1.0
+WINDOW_S = 1.0
 _UNHINDERED = 5
 _FATAL = 10
-_PAUSE_S = 0.2
+PAUSE_S = 0.2
 
 
 class TooManyMessagesError(DiscoError):
@@ -44,14 +44,14 @@ class MessageLimit:
         """
         now = self._clock()
         self._recent.append(now)
-        while now - self._recent[0] > _WINDOW_S:
+        while now - self._recent[0] > WINDOW_S:
             self._recent.popleft()
         if len(self._recent) >= _FATAL:
             raise TooManyMessagesError(
                 f"Worker is behaving badly: {_FATAL} messages within a second; let it say less, or"
                 " run the job without limit_messages"
             )
-        return _PAUSE_S if len(self._recent) > _UNHINDERED else 0.0
+        return PAUSE_S if len(self._recent) > _UNHINDERED else 0.0
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from disco_operator.model import JobKey
 MAPS = 12
 WORDS = 200
 LABELS = 3
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 
 
 class CountNumbers(Job):

@@ -160,9 +160,15 @@ def layout_from_wire(number: partition_pb2.Layout.ValueType) -> Layout:
 
 def input_to_wire(item: TaskInput) -> job_pb2.TaskInput:
     """Return the message for one task's input."""
-    return job_pb2.TaskInput(
-        urls=item.urls, offset=item.offset, length=item.length, label=item.label
-    )
+    message = job_pb2.TaskInput(urls=item.urls)
+    # What is as by default need not be said, and takes as long as the rest.
+    if item.offset:
+        message.offset = item.offset
+    if item.length is not None:
+        message.length = item.length
+    if item.label:
+        message.label = item.label
+    return message
 
 
 def input_from_wire(message: job_pb2.TaskInput) -> TaskInput:

@@ -137,8 +137,9 @@ class StageTasks(ABC):
         """
         self.open = True
         self.queue.open()
+        ready = Ready(renewed)
         for index in sorted(self._waiting):
-            self.apply(index, Ready(renewed))
+            self.apply(index, ready)
 
     def close_inputs(self) -> None:
         """Let no more tasks start until the inputs are complete again.

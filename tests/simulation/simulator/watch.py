@@ -94,6 +94,7 @@ class Watch:
         self._asked: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._copies: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._given_up: set[tuple[str, AttemptId]] = set()
+        self._were_lost: set[str] = set()  # services that a coordinator has given up
         self._inputs: dict[object, dict[tuple[int, int, Label], AttemptId]] = {}
         self._written: dict[AttemptId, dict[Label, Totals]] = {}
         self._mixed: dict[AttemptId, str] = {}
@@ -135,6 +136,7 @@ class Watch:
             return
         if isinstance(event, ServiceLost):
             name = event.service
+            self._were_lost.add(name)
             had = self._ever_sealed[name] | self._copies[name] | self._asked[name]
             self._given_up.update((name, attempt) for attempt in had)
         elif isinstance(event, ServiceAttached):
@@ -209,7 +211,9 @@ class Watch:
                     output and (output.has_copy_at(attempt, name) or output.is_at(attempt, name))
                 ):
                     self.fail(f"{attempt} is kept on {name}, but {process} counts on {output}")
-            for attempt in store.ledger.unsealed_attempts():
+            # A service that was lost is not told to discard, and comes back with what it had.
+            unsealed = () if name in self._were_lost else store.ledger.unsealed_attempts()
+            for attempt in unsealed:
                 if not _may_be_sealed(machine, attempt):
                     self.fail(f"{name} keeps blocks of {attempt}, which {process} has given up")
 

@@ -3,6 +3,7 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from heapq import nsmallest
 from operator import add
 
 from disco_engine.core.label_table import Columns
@@ -48,9 +49,9 @@ class LabelSums(Mapping[Label, Totals]):
     def largest(self, most: int) -> list[tuple[Label, Totals]]:
         """Return the labels with the most bytes, largest first, the smaller label of equal ones."""
         sizes, labels = self._bytes, self._labels
-        rows = [row for row, blocks in enumerate(self._blocks) if blocks]
-        rows.sort(key=lambda row: (-sizes[row], labels[row]))
-        return [(labels[row], self._at(row)) for row in rows[:most]]
+        rows = (row for row, blocks in enumerate(self._blocks) if blocks)
+        first = nsmallest(most, rows, key=lambda row: (-sizes[row], labels[row]))
+        return [(labels[row], self._at(row)) for row in first]
 
     def __getitem__(self, label: Label) -> Totals:
         row = self._row(label)

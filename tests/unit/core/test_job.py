@@ -138,6 +138,13 @@ class Job:
 
     def sealed(self, actions: Iterable[Action]) -> list[Action]:
         """Have all seals that were asked for answered, and audits too."""
+        answers = self.only_sealed(actions)
+        for audit in only(answers, Audit):
+            answers += self.attach(audit.service)
+        return answers
+
+    def only_sealed(self, actions: Iterable[Action]) -> list[Action]:
+        """Have all seals that were asked for answered."""
         answers = []
         for seal in only(actions, Seal):
             labels = self.pushed[seal.id]
@@ -145,8 +152,6 @@ class Job:
                 id=seal.id, group=seal.group, labels=labels
             )
             answers += self.tell(Sealed(id=seal.id, service=seal.service))
-        for audit in only(answers, Audit):
-            answers += self.attach(audit.service)
         return answers
 
     def after(self, seconds: float) -> list[Action]:
@@ -248,10 +253,25 @@ def test_which_files_won_is_written_down_before_they_are_committed() -> None:
     first = job.planned(plan_of(Grouping.SPLIT))
     answers: list[Action] = []
     for assign in first:
-        job.result(assign, AttemptResult(output_file=f"file-{assign.id.task}"))
-        answers += job.tell(Sealed(id=assign.id, service=PS0))
+        result = AttemptResult(output_file=f"file-{assign.id.task}")
+        answers += job.only_sealed(job.result(assign, result))
     assert only(answers, Audit) == [Audit(service=PS0)]
     assert not only(answers, Assign)
+    (commit,) = only(job.attach(), Assign)
+    assert commit.work is Work.COMMIT
+
+
+def test_what_had_to_be_sealed_anew_is_written_down_before_the_commit_as_well() -> None:
+    """The service was killed before it had written down what it was asked to."""
+    job = Job(has_output=True)
+    first = job.planned(plan_of(Grouping.SPLIT))
+    for assign in first:
+        job.only_sealed(job.result(assign, AttemptResult(output_file=f"file-{assign.id.task}")))
+    job.held[PS0].clear()
+    anew = job.attach()
+    assert {seal.id for seal in only(anew, Seal)} == {assign.id for assign in first}
+    assert only(anew, Audit) == [Audit(service=PS0)]
+    assert not only([*anew, *job.only_sealed(anew)], Assign)
     (commit,) = only(job.attach(), Assign)
     assert commit.work is Work.COMMIT
 
@@ -262,8 +282,7 @@ def test_a_job_does_not_wait_for_what_a_lost_service_would_write_down() -> None:
     first = job.planned(plan_of(Grouping.SPLIT))
     answers: list[Action] = []
     for assign in first:
-        (seal,) = only(job.result(assign, AttemptResult(output_file="file")), Seal)
-        answers += job.tell(Sealed(id=seal.id, service=seal.service))
+        answers += job.only_sealed(job.result(assign, AttemptResult(output_file="file")))
     assert len(only(answers, Audit)) == 2
     assert not only(job.attach(PS1), Assign)
     lost = job.tell(ServiceLost(service=PS0, reason="its node is gone"))

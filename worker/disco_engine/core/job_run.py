@@ -358,12 +358,19 @@ class JobRun(JobState):
         keepers = {output.service for output in outputs if output and output.values}
         return {service.id for service in self.services if service.id in keepers}
 
-    def audited(self, service: ServiceId) -> None:
+    def audited(self, service: ServiceId, *, again: bool = False) -> None:
         """Note that a service has told what it holds, and that it is written down; or is gone.
 
         If something of the result was missing, its tasks run again, and the end comes later.
+
+        Args:
+            service: Which.
+            again: It was asked to seal something anew: that has to be written down, too.
         """
         if service not in self._to_audit:
+            return
+        if again:
+            self.emit(Audit(service=service))
             return
         self._to_audit.discard(service)
         last = self.plan_stages[-1]

@@ -39,11 +39,11 @@ def service_attached(run: JobRun, event: ServiceAttached) -> None:
     service = run.services.get(name)
     unsealed = list(service.unsealed) if service else []  # what is asked of it now, comes after
     _compare_copies(run, name, holdings)
-    _compare_sealed(run, name, holdings)
+    sealed_anew = _compare_sealed(run, name, holdings)
     _compare_unsealed(run, name, holdings, unsealed, restarted=restarted)
     for attempt, item in holdings.items():
         _offer(run, attempt, item)
-    run.audited(name)
+    run.audited(name, again=sealed_anew)
 
 
 def service_lost(run: JobRun, name: ServiceId, reason: str) -> None:
@@ -139,14 +139,20 @@ def _compare_copies(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Foun
             run.lose_at(stage, output.id, name, f"partition service {name} no longer has it")
 
 
-def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found]) -> None:
-    """Find out which outputs that the job counts on are there; takes them out of *holdings*."""
+def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Found]) -> bool:
+    """Find out which outputs that the job counts on are there; takes them out of *holdings*.
+
+    Returns:
+        Whether the service was asked to seal one anew, which it has not written down yet.
+    """
+    sealed_anew = False
     for stage, index, output in _sealed_at(run, name):
         item = holdings.pop(output.id, None)
         if not output.table:
             if item is None or item.copy:
                 # A note for the next coordinator, about nothing that could be lost.
                 run.seal(stage, index, output)
+                sealed_anew = True
         elif item is not None and item.copy and not run.was_dropped(output.id, name):
             # The service was killed before it had written down that this copy is read now.
             if index not in stage.missing:
@@ -158,6 +164,7 @@ def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Foun
         elif index in stage.missing:
             run.found_again(stage, index)
     run.reopen_lost(f"partition service {name} no longer has it")
+    return sealed_anew
 
 
 def _compare_unsealed(

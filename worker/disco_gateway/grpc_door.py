@@ -68,8 +68,11 @@ class _Door:
                     aclosing(does(caller, _parsed(method, data))) as replies,
                 ):
                     async for reply in replies:
-                        await _write(context, reply)
+                        await _sent(context.write(reply))
 
+            # Before anything may end the call: the headers would go with the first reply, and gRPC
+            # tells no error to whom they are on their way.
+            await _sent(context.send_initial_metadata(()))
             await self._answer(method, context, body)
 
         # It writes, instead of yielding: so what ends a call ends it while a slow reader is waited
@@ -103,14 +106,14 @@ class _Door:
         return None
 
 
-async def _write(context: _Context, reply: Message) -> None:
-    """Send a reply.
+async def _sent(sending: Awaitable[None]) -> None:
+    """Wait until something is sent.
 
-    To a caller who has vanished it cannot be sent, which is not our fault: gRPC notices it a moment
+    To a caller who has vanished nothing can be, which is not our fault: gRPC notices it a moment
     later, and cancels the call.
     """
     try:
-        await context.write(reply)
+        await sending
     except grpc.aio.BaseError:
         await asyncio.sleep(_BREAK_NOTICED_S)
         raise

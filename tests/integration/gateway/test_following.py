@@ -1,13 +1,14 @@
 """Watches and logs: nothing lost, nothing twice, on whichever replica."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 from google.rpc import code_pb2, error_details_pb2  # type: ignore[import-untyped]
 
 from disco.v1 import coordinator_pb2, jobs_pb2, jobs_pb2_grpc
+from disco_gateway.backend import Position, Update
 from disco_gateway.fake import FakeBackend
 from disco_gateway.limits import Limits
 from disco_gateway.serving import serving
@@ -43,6 +44,39 @@ async def test_a_watch_goes_on_at_another_replica(backend: FakeBackend) -> None:
         replies = aiter(watch(second, reply.cursor))
         reply = await anext(replies)
         assert [event.text for event in reply.events] == ["two"]
+
+
+class Announced(FakeBackend):
+    """A backend that says when it is about to tell its first followers something."""
+
+    def __init__(self) -> None:
+        super().__init__(kind="kubernetes")
+        self.about_to_tell = asyncio.Event()
+
+    async def follow(
+        self, namespace: str, name: str, since: Position
+    ) -> AsyncGenerator[Update, None]:
+        async for update in super().follow(namespace, name, since):
+            self.about_to_tell.set()
+            yield update
+
+
+async def test_a_watch_whose_first_reply_is_under_way_goes_on_at_another_replica() -> None:
+    """gRPC sends no error while the headers are on their way, and they went with the first reply.
+
+    The reader heard nothing until the gateway had waited for him as long as it does.
+    """
+    backend = Announced()
+    backend.add("team", "count")
+    async with AsyncExitStack() as ending, asyncio.TaskGroup() as tasks:
+        only = await ending.enter_async_context(serving(backend, limits=Limits(stop_s=60)))
+        async with channel_to(only) as channel:
+            request = jobs_pb2.WatchJobRequest(**JOB)
+            call = jobs_pb2_grpc.JobsStub(channel).Watch(request, metadata=ALICE)
+            told = tasks.create_task(refused(call))
+            await backend.about_to_tell.wait()
+            await ending.aclose()
+            assert "go on at another" in (await told).message
 
 
 async def test_the_only_server_does_not_ask_those_whom_it_leaves_to_come_again() -> None:

@@ -346,6 +346,9 @@ class Vanished:
     def time_remaining(self) -> None:
         return None
 
+    async def send_initial_metadata(self, metadata: Any) -> None:
+        pass
+
     async def write(self, reply: Any) -> None:
         self.failed.set()
         raise grpc.aio.InternalError

@@ -32,6 +32,7 @@ VALUE_SETS: Mapping[str, Mapping[str, Any]] = {
         "rbac": {"create": False, "userRoles": False},
         "serviceAccount": {"create": False, "name": "ours"},
         "crd": {"install": False},
+        "admissionPolicy": {"enabled": False},
         "podDisruptionBudget": {"enabled": False},
         "networkPolicy": {"enabled": False},
         "resources": {},
@@ -119,9 +120,22 @@ class Helm:
 
     program: str
 
-    def render(self, values: Mapping[str, Any] | None = None, release: str = "disco") -> Rendered:
-        """Return what ``helm install`` would create, and what ``helm test`` would."""
-        text = self._run("template", release, str(CHART), "--namespace", NAMESPACE, values=values)
+    def render(
+        self,
+        values: Mapping[str, Any] | None = None,
+        release: str = "disco",
+        kubernetes: str | None = None,
+    ) -> Rendered:
+        """Return what ``helm install`` would create, and what ``helm test`` would.
+
+        Args:
+            values: What is set.
+            release: Its name.
+            kubernetes: Version of the API server; None: the newest that helm knows.
+        """
+        version = ("--kube-version", kubernetes) if kubernetes else ()
+        command = ("template", release, str(CHART), "--namespace", NAMESPACE, *version)
+        text = self._run(*command, values=values)
         return Rendered(tuple(found for found in yaml.safe_load_all(text) if found))
 
     def lint(self, values: Mapping[str, Any]) -> str:

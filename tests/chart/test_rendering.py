@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "charts" / "disco"
 APP = "app.kubernetes.io/name"
-UNNAMESPACED = ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition")
+UNNAMESPACED = (
+    *("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"),
+    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
+)
 
 
 def _container(pod: "Object") -> "Object":

@@ -1,0 +1,148 @@
+"""The policy by which an API server refuses passwords before it stores them.
+
+That an API server understands it is for the tests on a cluster. Here its condition is translated to
+Python, to be compared with what the operator refuses.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.inputs.test_passwords import FINE, REFUSED
+
+from disco_engine.passwords import password_problem
+
+if TYPE_CHECKING:
+    from tests.chart.conftest import Helm, Rendered
+
+POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+DENY = {"validationActions": ["Deny"]}
+
+Condition: TypeAlias = Callable[[str], bool]
+
+# What decides whether a URL has a password in it, and what Python alone takes for white space.
+PARTS = (
+    *("http://", "tag://", "zip://", "raw://", "RAW://", "://", "/", ":", "@", "?", "#", "[", "]"),
+    *("u", "p", "12", "***", "*", "'", '"', "\\", "é", "-", " ", "\n", "\v", "\x1f", "\u00a0"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a text can do in CEL."""
+
+    text: str
+
+    def contains(self, part: str) -> bool:
+        return part in self.text
+
+    def size(self) -> int:
+        return len(self.text)
+
+    def startsWith(self, prefix: str) -> bool:
+        return self.text.startswith(prefix)
+
+    def lowerAscii(self) -> "Text":
+        return Text(re.sub("[A-Z]", lambda found: found[0].lower(), self.text))
+
+    def matches(self, pattern: str) -> bool:
+        return re.search(pattern, self.text, re.ASCII) is not None
+
+
+def _conditions(expression: str) -> Iterator[str]:
+    """Yield each condition in an expression, about a text that is called "u"."""
+    for found in re.finditer(r"([\w.]+)\.contains\(.*?\n\)", expression, re.DOTALL):
+        yield found[0].replace(f"{found[1]}.", "u.")
+
+
+@pytest.fixture(scope="module")
+def refuses(defaults: "Rendered") -> Condition:
+    """Whether the policy refuses a URL."""
+    validations = defaults.one(POLICY)["spec"]["validations"]
+    found = [list(_conditions(validation["expression"])) for validation in validations]
+    assert [len(conditions) for conditions in found] == [2, 1, 1, 1]  # texts, and lists of them
+    (written,) = set(itertools.chain(*found))
+    python = written.replace("&&", "and").replace("||", "or").replace("!u.", "not u.")
+    code = compile(f"({python})", "policy", "eval")
+
+    def refuses(url: str) -> bool:
+        refused: bool = eval(code, {"u": Text(url)})
+        return refused
+
+    return refuses
+
+
+@pytest.mark.parametrize("url", [url for url, _ in REFUSED])
+def test_a_password_is_refused(refuses: Condition, url: str) -> None:
+    assert refuses(url)
+
+
+@pytest.mark.parametrize("url", FINE)
+def test_what_looks_like_a_password_but_is_none_is_stored(refuses: Condition, url: str) -> None:
+    assert not refuses(url)
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+def test_nothing_is_refused_but_what_the_operator_refuses(refuses: Condition, url: str) -> None:
+    assert password_problem(url) or not refuses(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://u:pâss@host",
+        "http://u:*pass@host",
+        "http://u:12:pass@host",
+        "zip://a::tag://token@host/name",
+        "flag://u:pass@host",
+        "http://u:pass@host/" + "a" * 1000,
+    ],
+)
+def test_some_are_left_to_the_operator(refuses: Condition, url: str) -> None:
+    assert password_problem(url)
+    assert not refuses(url)
+
+
+def test_the_field_is_named(defaults: "Rendered") -> None:
+    policy = defaults.one(POLICY)["spec"]
+    fields = [validation["message"].partition(": ")[0] for validation in policy["validations"]]
+    assert fields == [
+        "spec.inputs",
+        "spec.output.url",
+        "spec.code.archive.url",
+        "spec.requirements",
+    ]
+
+
+def test_no_job_is_refused_for_its_size(defaults: "Rendered") -> None:
+    """Expressions have a budget; a job that takes more is the operator's to look at."""
+    assert defaults.one(POLICY)["spec"]["failurePolicy"] == "Ignore"
+
+
+def test_the_policy_is_in_force_where_the_operator_watches(
+    helm: "Helm", defaults: "Rendered"
+) -> None:
+    everywhere = defaults.one(BINDING)["spec"]
+    assert everywhere == {"policyName": defaults.one(POLICY)["metadata"]["name"]} | DENY
+    some = helm.render({"watch": {"namespaces": ["a", "b", "a"]}}).one(BINDING)["spec"]
+    named = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
+    assert some["matchResources"] == {"namespaceSelector": {"matchExpressions": [named]}}
+
+
+def test_releases_in_two_namespaces_have_a_policy_each(helm: "Helm") -> None:
+    names = {helm.render({}, release).one(POLICY)["metadata"]["name"] for release in ("a", "b")}
+    assert names == {"a-disco-passwords.disco-system", "b-disco-passwords.disco-system"}
+
+
+def test_there_need_not_be_a_policy(helm: "Helm") -> None:
+    assert not helm.render({"admissionPolicy": {"enabled": False}}).all(POLICY, BINDING)
+
+
+def test_an_api_server_that_knows_no_policies_gets_none(helm: "Helm") -> None:
+    assert not helm.render({}, kubernetes="1.29.9").all(POLICY, BINDING)
+    assert helm.render({}, kubernetes="1.30.0-gke.100").all(POLICY, BINDING)

@@ -42,12 +42,21 @@ PATIENCE_S = 150.0
 
 
 class CountNumbers(Job):
-    """Count which numbers the inputs name, and note which input is mapped."""
+    """Count which numbers the inputs name, and note which input is mapped.
+
+    Nothing is mapped before both workers are at it, so that either service gets something.
+    """
 
     partitions = LABELS
 
     @staticmethod
     def map(entry: str, params: Any) -> Iterator[tuple[bytes, int]]:
+        import os
+        import time
+
+        open(f"{params['mapping']}/{os.getppid()}", "w").close()
+        while len(os.listdir(params["mapping"])) < 2:
+            time.sleep(0.02)
         with open(params["mapped"], "a") as mapped:
             mapped.write(f"{entry}\n")
         for i in range(WORDS):
@@ -58,6 +67,7 @@ class CountNumbers(Job):
         import os
         import time
 
+        open(f"{params['reducing']}/{os.getppid()}", "w").close()
         while not os.path.exists(params["gate"]):
             time.sleep(0.02)
         for word, ones in kvgroup(sorted(pairs)):
@@ -75,11 +85,17 @@ class Halfway:
         self.directory = directory
         self.mapped = directory / "mapped"
         self.gate = directory / "gate"
+        self.mapping, self.reducing = directory / "mapping", directory / "reducing"
+        self.mapping.mkdir()
+        self.reducing.mkdir()
+        places = {
+            name: str(getattr(self, name)) for name in ("mapped", "gate", "mapping", "reducing")
+        }
         self.spec = job_spec(
             CountNumbers(),
             {
                 "input": [f"raw://{seed}" for seed in range(MAPS)],
-                "params": {"mapped": str(self.mapped), "gate": str(self.gate)},
+                "params": places,
                 "max_attempts": 1,
             },
             name="copied",
@@ -118,6 +134,10 @@ class Halfway:
             service: {attempt.task for attempt in self.on_disk(service)[0]}
             for service in ("ps-0", "ps-1")
         }
+
+    def wait_for_both_workers(self) -> None:
+        """Wait until each of them reduces something, so that either service gets a result."""
+        until(lambda: len(list(self.reducing.iterdir())) == 2)
 
     def kill(self, service: str) -> None:
         (pid,) = (child.pid for child in self.engine.children() if child.id == service)
@@ -225,6 +245,7 @@ def test_damaged_bytes_are_found_and_cost_what_only_they_had(tmp_path: Path, cop
 def test_results_are_read_from_copies_when_a_service_is_gone_after_the_end(tmp_path: Path) -> None:
     job = Halfway(tmp_path, copies=2)
     with job.engine.start():
+        job.wait_for_both_workers()
         assert job.finish() == []
         assert {part.service.service_id for part in job.engine.results()} == {"ps-0", "ps-1"}
         job.wait_for_results()

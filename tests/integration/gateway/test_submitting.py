@@ -94,16 +94,19 @@ async def test_a_hundred_submissions_at_once_make_a_hundred_jobs(gateway: Gatewa
 
 
 class Slow(FakeBackend):
-    """A backend that counts how many submissions it has at once."""
+    """A backend that counts how many submissions it has at once: at least two."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
+        self._pair = asyncio.Barrier(2)
 
     async def create(self, caller: Caller, new: NewJob, *, dry_run: bool) -> jobs_pb2.Job:
         self.now += 1
         self.most = max(self.now, self.most)
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            await self._pair.wait()
+        await asyncio.sleep(0.01)  # time for a third, if there were room
         self.now -= 1
         return await super().create(caller, new, dry_run=dry_run)
 

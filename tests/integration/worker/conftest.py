@@ -27,7 +27,7 @@ from disco_engine.rpc import TOKEN_VARIABLE, aio_server, listen
 from disco_engine.wire import attempt_from_wire, settings_to_wire
 
 TOKEN = "a-token-for-tests"
-PATIENCE_S = 20
+PATIENCE_S = 60  # for processes to start, on a machine that is busy
 
 
 class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):

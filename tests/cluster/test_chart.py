@@ -71,7 +71,9 @@ def _values(namespace: Namespace, image: str) -> Object:
 def _left_of(api: Api, namespace: str) -> list[str]:
     """Return what there is of the release, as "kind/name", but for pods that are leaving."""
     kinds = "all,sa,roles,rolebindings,networkpolicies,poddisruptionbudgets,clusterroles"
-    found = kubectl("-n", namespace, "get", kinds, "-l", LABEL, "-o", "name").stdout.split()
+    policies = "validatingadmissionpolicies,validatingadmissionpolicybindings"
+    which = (f"{kinds},{policies}", "-l", LABEL)
+    found = kubectl("-n", namespace, "get", *which, "-o", "name").stdout.split()
     return [name for name in found if not name.startswith(("pod/", "replicaset."))]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from disco_engine.coordinator.link import ServiceLink
 from disco_engine.coordinator.services import Services
 from disco_engine.core import losses, task
 from disco_engine.core.inventory import Found, found
@@ -33,6 +34,7 @@ from disco_engine.partition.store import Store
 from disco_engine.worker.reports import ReportBook
 from disco_engine.worker.workload import Workload
 from simulator.network import Connection, Conversation, Side
+from simulator.simulation import Simulation
 from simulator.standins import output_directory
 
 # --- the core ---------------------------------------------------------------------------------
@@ -118,6 +120,21 @@ _next_epoch = Services.next_epoch
 
 async def count_from_one(self: Services, *, least: int, **more: Any) -> int:
     return await _next_epoch(self, least=1, **more)
+
+
+_attach = ServiceLink._attach
+
+
+async def attach_as_if_new(self: ServiceLink, *arguments: Any) -> None:
+    self._missed = []
+    await _attach(self, *arguments)
+
+
+def freeze_a_service(simulation: Simulation, end: float) -> None:
+    """Stop a partition service for a while, and nobody else, ever."""
+    process = simulation.roles.get(simulation.random.choice(list(simulation.services)))
+    if process is not None and process.alive:
+        process.available_at = max(process.available_at, end)
 
 
 # --- copies -----------------------------------------------------------------------------------

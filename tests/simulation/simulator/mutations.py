@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from disco_engine import outputs
+from disco_engine.coordinator.link import ServiceLink
 from disco_engine.coordinator.services import Services
 from disco_engine.core import job_run, ledger, losses, reattach, task
 from disco_engine.core.grouping import NODE_GROUPINGS
@@ -168,6 +169,13 @@ MUTATIONS = (
         changes=((Services, "next_epoch", mutants.count_from_one),),
         needs=_strikes(faults.lose_volume, faults.kill_coordinator),
         seeds=600,
+    ),
+    Mutation(
+        name="what a lost service has missed never told",
+        why="its inventory says what it has when it is back",
+        changes=((ServiceLink, "_attach", mutants.attach_as_if_new),),
+        # What matters is what it had when it was given up, not what came of it otherwise.
+        setting=((faults, "_FAULTS", {mutants.freeze_a_service: 1}),),
     ),
     Mutation(
         name="copy never read",

@@ -94,7 +94,6 @@ class Watch:
         self._asked: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._copies: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._given_up: set[tuple[str, AttemptId]] = set()
-        self._were_lost: set[str] = set()  # services that a coordinator has given up
         self._inputs: dict[object, dict[tuple[int, int, Label], AttemptId]] = {}
         self._written: dict[AttemptId, dict[Label, Totals]] = {}
         self._mixed: dict[AttemptId, str] = {}
@@ -136,7 +135,6 @@ class Watch:
             return
         if isinstance(event, ServiceLost):
             name = event.service
-            self._were_lost.add(name)
             had = self._ever_sealed[name] | self._copies[name] | self._asked[name]
             self._given_up.update((name, attempt) for attempt in had)
         elif isinstance(event, ServiceAttached):
@@ -211,10 +209,8 @@ class Watch:
                     output and (output.has_copy_at(attempt, name) or output.is_at(attempt, name))
                 ):
                     self.fail(f"{attempt} is kept on {name}, but {process} counts on {output}")
-            # A service that was lost is not told to discard, and comes back with what it had.
-            unsealed = () if name in self._were_lost else store.ledger.unsealed_attempts()
-            for attempt in unsealed:
-                if not _may_be_sealed(machine, attempt):
+            for attempt in store.ledger.unsealed_attempts():
+                if not _may_be_sealed(machine, attempt, name):
                     self.fail(f"{name} keeps blocks of {attempt}, which {process} has given up")
 
     def _settled_stores(
@@ -376,10 +372,14 @@ class Watch:
             self.fail(f"a reader got {origin} from {service}, where it was never sealed")
 
 
-def _may_be_sealed(machine: JobMachine, attempt: AttemptId) -> bool:
-    """Return whether an attempt runs, or is being kept or sealed; also if nobody knows yet."""
+def _may_be_sealed(machine: JobMachine, attempt: AttemptId, service: ServiceId) -> bool:
+    """Return whether an attempt runs, or is kept or sealed there; also if nobody knows yet."""
     stage = machine._run.stage_of(attempt)
     if stage is None:
         return True
     task = stage.tasks[attempt.task]
-    return task.run_of(attempt) is not None or bool(task.output and task.output.id == attempt)
+    output = task.output
+    return task.run_of(attempt) is not None or (
+        output is not None
+        and (output.is_at(attempt, service) or output.has_copy_at(attempt, service))
+    )

@@ -270,6 +270,35 @@ async def test_a_silent_service_is_lost_after_its_lease_and_attached_when_it_is_
     assert len(machine.heard(ServiceLost)) == 1
 
 
+async def test_a_service_that_was_lost_is_told_what_it_has_missed_to_discard(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    """It has no other way to know, and would keep the blocks until the job ends."""
+    coordinator.settings = replace(coordinator.settings, service_lease_s=0.4)
+    first = on_attach(discard(0), seal(1))
+    back: list[list[Action]] = [[seal(2)]]
+
+    def script(event: Event) -> list[Action]:
+        if isinstance(event, ServiceLost):
+            return [discard(3), discard(4)]
+        if isinstance(event, ServiceAttached) and machine.heard(ServiceLost):
+            return back.pop() if back else []
+        return first(event)
+
+    machine.script = script
+    service.unanswered_decides = 1_000_000
+    await coordinator.start()
+    await machine.hears(ServiceLost)
+    # What it tells that it holds, the machine decides about.
+    service.verdicts = {attempt(4): partition_pb2.DECISION_RESULT_KEPT}
+    service.decisions.clear()
+    service.unanswered_decides = 0
+    await machine.hears(Sealed)
+    told = [decision for call in service.decisions for decision in call]
+    assert told[-3:] == [("discard", attempt(0)), ("discard", attempt(3)), ("seal", attempt(2))]
+    assert ("discard", attempt(4)) not in told
+
+
 async def test_a_service_that_answers_checks_but_no_decisions_is_lost_too(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:

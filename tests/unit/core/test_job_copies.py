@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-from disco_engine.core.actions import Action, Announce, Assign, Drop, Seal
+from disco_engine.core.actions import Action, Announce, Assign, Discard, Drop, Seal
 from disco_engine.core.events import (
     AttemptFinished,
     CreditGranted,
@@ -237,6 +237,41 @@ def test_an_output_whose_service_is_lost_before_its_seal_is_sealed_where_its_cop
     (seal,) = only(job.tell(ServiceLost(service=PS0, reason="gone")), Seal)
     assert (seal.service, seal.id, seal.copy) == (PS1, assign.id, False)
     job.answer(seal)
+    assert job.state == "done"
+
+
+def test_a_copy_that_is_lost_while_it_is_sealed_is_made_again() -> None:
+    """The answer that it was kept came late, and was taken for the end of all that was asked of it.
+
+    So its service could be lost without a word about it, and the job waited for ever.
+    """
+    job = Job()
+    assign = job.begin()
+    (keep,) = only(job.report(assign), Seal)
+    (seal,) = only(job.tell(ServiceLost(service=PS0, reason="gone")), Seal)
+    job.answer(keep)
+    assert (seal.service, job.state) == (PS1, "sealing")
+    job.tell(ServiceLost(service=PS1, reason="gone, too"))
+    assert job.state == "waiting"
+
+
+def test_a_lost_service_is_told_to_discard_the_copy_that_is_done_without() -> None:
+    job = Job()
+    assign = job.begin()
+    job.tell(ServiceLost(service=PS1, reason="frozen"))
+    actions = job.report(assign)
+    (seal,) = only(actions, Seal)
+    assert (seal.service, seal.copy) == (PS0, False)
+    assert only(actions, Discard) == [Discard(service=PS1, id=assign.id)]
+
+
+def test_a_copy_that_its_service_does_not_confirm_before_it_is_lost_is_discarded_there() -> None:
+    job = Job()
+    assign = job.begin()
+    job.report(assign)
+    actions = job.tell(ServiceLost(service=PS1, reason="frozen"))
+    assert only(actions, Discard) == [Discard(service=PS1, id=assign.id)]
+    job.answer(*only(actions, Seal))
     assert job.state == "done"
 
 

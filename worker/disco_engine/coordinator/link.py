@@ -98,6 +98,7 @@ class ServiceLink:
 
         self._orders: list[Order] = []
         self._in_flight: list[Order] = []
+        self._missed: list[Discard] = []  # while it was lost, or not told before; few run at once
         self._orders_due = asyncio.Event()
         self._plan: KeptPlan | None = None  # what it must keep
         self._plan_due = False  # somebody waits to hear that it does
@@ -112,9 +113,12 @@ class ServiceLink:
         """Tell the service soon, in order; repeated until it answers.
 
         A service that is not attached is told nothing: its inventory will tell us, if it returns.
+        But what is unsealed is in no inventory, so it is told then what it has missed to discard.
         What is to be discarded need not be sealed before: if another service is asked to seal its
         copy, both could be read for a moment.
         """
+        if self.state is LinkState.LOST and isinstance(order, Discard):
+            self._missed.append(order)
         if self.state is LinkState.ATTACHED:
             if isinstance(order, Discard):
                 self._orders = [
@@ -238,6 +242,10 @@ class ServiceLink:
         plan = None if inventory.plan is None else plan_of(inventory.plan)
         self._kept_digest = b"" if plan is None else kept_plan(plan).digest
         self._unheeded_since = None
+        listed = {one.id for one in (*inventory.sealed, *inventory.copies)}
+        # What is listed the machine decides about anew.
+        self._orders += [order for order in self._missed if order.id not in listed]
+        self._missed = []
         self._attached_at = self._clock()
         self._incarnation = inventory.incarnation
         self.state = LinkState.ATTACHED
@@ -268,6 +276,8 @@ class ServiceLink:
         log.warning("partition service lost", extra={"service": self.service, "reason": reason})
         self.state = LinkState.LOST
         self._attach_wanted = False  # first see whether it answers at all
+        untold = (*self._in_flight, *self._orders)
+        self._missed = [order for order in untold if isinstance(order, Discard)]
         self._orders.clear()
         self._in_flight = []
         self._unheeded_since = None

@@ -76,6 +76,7 @@ class JobRun(JobState):
                     self.services.ended(service, attempt)
                     if self.services.get(service) is not None:
                         self._dropped.add((attempt, service))  # it may be there as a copy
+                    if self.services.knows(service):  # a lost one is told if it comes back
                         self.emit(Discard(service=service, id=attempt))
                 case DropOutput(attempt, service):
                     self.drop(attempt, service)
@@ -175,7 +176,9 @@ class JobRun(JobState):
 
     def kept(self, stage: StageRun, index: int, attempt: AttemptId, service: ServiceId) -> None:
         """Take over that a service keeps a copy of an attempt."""
-        self.services.ended(service, attempt)
+        output = stage.tasks[attempt.task].output
+        if output is None or not output.is_at(attempt, service):  # else its seal is on the way
+            self.services.ended(service, attempt)
         self.carry_out(stage, index, stage.apply(index, Kept(attempt, service)))
 
     def adopt(self, item: Found) -> None:

@@ -146,7 +146,9 @@ def _finished(task: Task, event: Event, output: Output) -> Decision:
     if task.state in SETTLING:  # a rival came second
         return task._replace(live=live), _discard(run)
     if output.copy is None:
-        return _seal(task._replace(live=live), output)
+        sealing, actions = _seal(task._replace(live=live), output)
+        # The service that was to have a copy was lost meanwhile; it may come back with blocks.
+        return sealing, [*actions, *_discard_at(output.id, run.copy)]
     keeping = task._replace(state=TaskState.KEEPING, live=live, output=output)
     return keeping, [KeepOutput(output)]
 
@@ -165,9 +167,12 @@ def _copy_lost(task: Task, attempt: AttemptId, service: ServiceId) -> Decision:
     if output is None or not output.has_copy_at(attempt, service):
         return task, []
     alone = replace(output, copy=None)
+    # What had come of it goes; what is sealed there (the copy was to be read) does not.
+    forgetting = [] if output.is_at(attempt, service) else _discard_at(attempt, service)
     if task.state is TaskState.KEEPING:
-        return _seal(task, alone)
-    return task._replace(output=alone), []
+        sealing, actions = _seal(task, alone)
+        return sealing, [*forgetting, *actions]
+    return task._replace(output=alone), forgetting
 
 
 def _drop(task: Task, attempt: AttemptId, service: ServiceId) -> Decision:

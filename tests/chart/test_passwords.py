@@ -165,7 +165,7 @@ def test_the_policy_is_in_force_where_the_operator_watches(
     assert some["matchResources"] == {"namespaceSelector": {"matchExpressions": [named]}}
 
 
-def test_releases_in_two_namespaces_have_a_policy_each(helm: "Helm") -> None:
+def test_each_release_has_a_policy_of_its_own(helm: "Helm") -> None:
     names = {helm.render({}, release).one(POLICY)["metadata"]["name"] for release in ("a", "b")}
     assert names == {"a-disco-passwords.disco-system", "b-disco-passwords.disco-system"}
 

@@ -60,7 +60,7 @@ def test_passwords_are_found_wherever_they_may_stand(guarded: Namespace) -> None
 
 
 def test_jobs_without_one_are_stored_and_changed(guarded: Namespace) -> None:
-    assert _refused(guarded, inputs=[*FINE, FINE]) == ""
+    assert _refused(guarded, inputs=[*FINE, FINE, MANY]) == ""
     assert _created(guarded, inputs=MANY) == ""
 
     def patch(spec: dict[str, Any]) -> str:

@@ -252,7 +252,7 @@ async def test_what_the_cluster_refuses_is_told_in_its_words(
         wait_for(
             "the quota to be counted",
             lambda: (
-                "count/discojobs"
+                '"count/discojobs.discoproject.org":"1"'
                 in namespace.kubectl(
                     "get", "resourcequota", "one-job", "-o", "jsonpath={.status.used}"
                 ).stdout

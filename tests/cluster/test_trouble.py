@@ -7,6 +7,7 @@ from harness.gated import GatedJob
 from harness.jobs import discojob
 from harness.namespaces import Namespace
 from harness.volumes import Volume
+from harness.waiting import wait_for
 
 
 def test_an_image_that_cannot_be_pulled_is_named(
@@ -91,7 +92,10 @@ def test_a_task_that_needs_more_memory_than_its_pod_has_fails_with_the_reason(
 
     assert "memory limit" in failed["message"]
     assert "raise spec.workers.resources.limits.memory" in failed["message"]
-    assert any("1.5 times as much, once" in event["note"] for event in job.events())
+    wait_for(
+        "the event that told of the first time",
+        lambda: any("1.5 times as much, once" in event["note"] for event in job.events()),
+    )
 
 
 def test_code_that_does_not_exist_is_named(namespace: Namespace, shared_volume: Volume) -> None:

@@ -18,6 +18,7 @@ _GROUPS = {
     "pods": "/api/v1",
     "services": "/api/v1",
     "secrets": "/api/v1",
+    "serviceaccounts": "/api/v1",
     "configmaps": "/api/v1",
     "persistentvolumeclaims": "/api/v1",
     "nodes": "/api/v1",

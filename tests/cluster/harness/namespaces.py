@@ -24,7 +24,12 @@ class Namespace:
         """Create one whose name opens with *purpose*."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         body = {"metadata": {"generateName": f"{purpose}-", "labels": labels}}
-        return cls(api, api.create("namespaces", None, body)["metadata"]["name"])
+        name = api.create("namespaces", None, body)["metadata"]["name"]
+        # No pod is admitted before it is there.
+        wait_for(
+            f"the account of pods in {name}", lambda: api.get("serviceaccounts", name, "default")
+        )
+        return cls(api, name)
 
     def kubectl(
         self, *args: str, stdin: str | None = None, check: bool = True

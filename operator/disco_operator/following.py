@@ -6,6 +6,7 @@ decides anything.
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ MAX_CHARS = 16 * 1024 * 1024
 MAX_CHARS_OF_JOB = 1024 * 1024
 JOBS_PER_SECOND = 50
 """Progress alone makes at most about so many jobs a second be looked at, however many run."""
+CALLS_PER_SECOND = 50
+"""So many coordinators that do not answer are called again in a second, however many there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,7 @@ class Following:
             on_break=lambda: self._on_news(follower.key),
             epoch=heard.get("epoch", 0),
             last_event=heard.get("lastEvent", 0),
+            least_pause_s=self._least_pause_s,
         )
         remembered = HeardEvents(self._max_chars)
         follower = _Follower(key=job.key, stream=stream, remembered=remembered)
@@ -197,6 +201,11 @@ class Following:
         if before is None or was_broken or _turned(before, reply.progress) or self._due(follower):
             follower.told_at = _now()
             self._on_news(follower.key)
+
+    def _least_pause_s(self) -> float:
+        silent = sum(1 for other in self._followers.values() if other.stream.silent)
+        # Not all that were cut off at the same time come back at the same time.
+        return silent / CALLS_PER_SECOND * random.uniform(0.5, 1.5)
 
     def _due(self, follower: _Follower) -> bool:
         interval_s = max(1.0, len(self._followers) / JOBS_PER_SECOND)

@@ -27,6 +27,7 @@ class Stream:
         on_break: Called when a stream that was open has broken.
         epoch: Of the coordinator that was heard last; 0: none was.
         last_event: Number of its newest event that was heard; only newer ones are asked for.
+        least_pause_s: Asked how long to wait at least before it is called again.
 
     Attributes:
         progress: The newest; None: nothing yet.
@@ -44,16 +45,23 @@ class Stream:
         on_break: Callable[[], None],
         epoch: int = 0,
         last_event: int = 0,
+        least_pause_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._line = line
         self._stub = coordinator_pb2_grpc.CoordinatorStub(line.channel)
         self._on_reply = on_reply
         self._on_break = on_break
+        self._least_pause_s = least_pause_s
         self.progress: coordinator_pb2.JobProgress | None = None
         self.epoch = epoch
         self.last_event = last_event
         self.broken_at: float | None = _now()
         self.problem = ""
+
+    @property
+    def silent(self) -> bool:
+        """There is no stream now."""
+        return self.broken_at is not None
 
     @property
     def silent_s(self) -> float:
@@ -76,7 +84,8 @@ class Stream:
                     self.broken_at = _now()
                     self._on_break()
                 self.problem = problem
-                await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                pause_s = RETRY_S[min(failures, len(RETRY_S) - 1)]
+                await asyncio.sleep(max(pause_s, self._least_pause_s()))
                 failures += 1
         finally:
             await self._line.channel.close()

@@ -25,7 +25,7 @@ def test_a_signal_becomes_an_item_and_then_an_interrupt() -> None:
     with Interrupts(items) as interrupts:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-        assert [items.get(timeout=5), items.get(timeout=5)] == [signal.SIGTERM, signal.SIGINT]
+        assert [items.get(timeout=60), items.get(timeout=60)] == [signal.SIGTERM, signal.SIGINT]
         assert interrupts.received is signal.SIGTERM
 
         interrupts.urgent = True

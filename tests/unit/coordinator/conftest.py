@@ -32,7 +32,7 @@ from disco_engine.wire import attempt_from_wire, attempt_to_wire, settings_to_wi
 
 TOKEN = "the job's token"
 UID = "job-1"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 E_ = TypeVar("E_")
 

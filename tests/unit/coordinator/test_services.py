@@ -258,7 +258,7 @@ async def test_a_silent_service_is_lost_after_its_lease_and_attached_when_it_is_
 ) -> None:
     """Over the same channel, and over others, which look its name up again."""
     monkeypatch.setattr(link, "RECONNECT_S", reconnect_s)
-    coordinator.settings = replace(coordinator.settings, service_lease_s=0.4)
+    coordinator.settings = replace(coordinator.settings, service_lease_s=1.0)
     await coordinator.start()
     await machine.hears(ServiceAttached)
     await service.stop()
@@ -274,7 +274,7 @@ async def test_a_service_that_was_lost_is_told_what_it_has_missed_to_discard(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:
     """It has no other way to know, and would keep the blocks until the job ends."""
-    coordinator.settings = replace(coordinator.settings, service_lease_s=0.4)
+    coordinator.settings = replace(coordinator.settings, service_lease_s=1.0)
     first = on_attach(discard(0), seal(1))
     back: list[list[Action]] = [[seal(2)]]
 
@@ -302,7 +302,7 @@ async def test_a_service_that_was_lost_is_told_what_it_has_missed_to_discard(
 async def test_a_service_that_answers_checks_but_no_decisions_is_lost_too(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:
-    coordinator.settings = replace(coordinator.settings, service_lease_s=0.4)
+    coordinator.settings = replace(coordinator.settings, service_lease_s=1.0)
     machine.script = on_attach(seal(1))
     service.unanswered_decides = 1_000_000
     await coordinator.start()
@@ -319,7 +319,7 @@ async def test_a_service_that_never_answered_is_lost_and_the_others_do_the_work(
     absent = await start_service("ps-1")
     await absent.stop()
     coordinator.services.append(absent)
-    coordinator.settings = replace(coordinator.settings, service_lease_s=0.4)
+    coordinator.settings = replace(coordinator.settings, service_lease_s=1.0)
     await coordinator.start()
     assert (await machine.hears(ServiceLost)).service == "ps-1"
     assert (await machine.hears(ServiceAttached)).service == PS0

@@ -329,7 +329,7 @@ def test_a_program_that_babbles_is_ended_and_its_last_hundred_kilobytes_are_logg
     engine: Any, script: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program = script("while True: sys.stderr.write('x' * 1000 + '\\n')")
-    found = failure(engine, job_of(program, patience=HASTY))
+    found = failure(engine, job_of(program, patience=replace(HASTY, greeting_s=60.0)))
     assert "no message" in found.message
     assert len(found.traceback) < 5_000
     assert len(capsys.readouterr().out) in range(99_000, 101_000)
@@ -339,7 +339,7 @@ def test_a_program_that_hangs_in_silence_is_not_ended_while_it_may_be_working(
     engine: Any, script: Any
 ) -> None:
     program = script("ask('INPUT'); time.sleep(1.5); write(0, [('late', 1)]); say('DONE')")
-    job = job_of(program, patience=replace(HASTY, greeting_s=1.0))
+    job = job_of(program, patience=replace(HASTY, greeting_s=60.0))
     assert engine.run(job, input=["raw://x"]).pairs == [("late", 1)]
 
 

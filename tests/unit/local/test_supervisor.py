@@ -92,7 +92,7 @@ def test_a_child_that_is_killed_is_started_again_under_the_same_name(
 
     os.kill(first, signal.SIGKILL)
 
-    ended = fixture.ends.get(timeout=10)
+    ended = fixture.ends.get(timeout=60)
     assert (ended.status, ended.given_up) == (-signal.SIGKILL, False)
     assert ended.reason == "the worker one was killed by SIGKILL"
     eventually(lambda: fixture.child().pid not in (None, first))
@@ -102,7 +102,7 @@ def test_a_child_that_is_killed_is_started_again_under_the_same_name(
 def test_a_child_that_is_frozen_or_hangs_is_started_again(fixture: Fixture) -> None:
     fixture.start(FREEZES)
 
-    ended = fixture.ends.get(timeout=20)
+    ended = fixture.ends.get(timeout=60)
 
     assert ended.status == -signal.SIGKILL
     assert ended.reason == "the worker one did not react for 2 s"
@@ -112,7 +112,7 @@ def test_a_child_that_is_frozen_as_soon_as_it_serves_is_started_again(fixture: F
     """Before it has read anything."""
     fixture.start(FREEZES_AT_ONCE)
 
-    ended = fixture.ends.get(timeout=20)
+    ended = fixture.ends.get(timeout=60)
 
     assert ended.reason == "the worker one did not react for 2 s"
 
@@ -120,7 +120,7 @@ def test_a_child_that_is_frozen_as_soon_as_it_serves_is_started_again(fixture: F
 def test_a_child_that_takes_long_to_start_is_left_alone(fixture: Fixture) -> None:
     fixture.start(STARTS_SLOWLY)
 
-    ended = fixture.ends.get(timeout=20)
+    ended = fixture.ends.get(timeout=60)
 
     assert ended.reason == "the worker one exited with status 9"
 
@@ -130,7 +130,7 @@ def test_a_child_that_never_serves_is_given_up_with_the_last_lines_of_its_log(
 ) -> None:
     fixture.start(BROKEN)
 
-    ends = [fixture.ends.get(timeout=20) for _ in range(MAX_FAILED_STARTS)]
+    ends = [fixture.ends.get(timeout=60) for _ in range(MAX_FAILED_STARTS)]
 
     assert [end.given_up for end in ends] == [False] * (MAX_FAILED_STARTS - 1) + [True]
     assert "exited with status 7" in ends[-1].reason
@@ -141,7 +141,7 @@ def test_a_child_whose_end_is_expected_is_not_started_again(fixture: Fixture) ->
     fixture.restart = False
     fixture.start(BROKEN)
 
-    fixture.ends.get(timeout=10)
+    fixture.ends.get(timeout=60)
     fixture.supervisor.stop(Role.WORKER, patience_s=10)
 
     assert fixture.child().pid is None

@@ -51,7 +51,7 @@ def test_a_replica_without_an_api_server_waits_and_stops_when_asked(tmp_path: Pa
                 break
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,11 @@ endif
 test-cluster: $(INSTALLED)
 	tests/cluster/run $(TEST)
 
-# SEEDS=from:to without the last; SEED=17 STORY=1 tells all that happens in one of them.
+# SEEDS=from:to without the last; SEED=17 STORY=1 tells all that happens in one of them; with
+# FAULTS=freeze,cut nothing else goes wrong.
 SEEDS ?= 0:1000
 simulate: $(INSTALLED)
-	@PYTHONPATH=tests/simulation $(BIN)/python -m simulator $(or $(SEED),$(SEEDS)) $(if $(STORY),--story)
+	@PYTHONPATH=tests/simulation $(BIN)/python -m simulator $(or $(SEED),$(SEEDS)) $(if $(STORY),--story) $(FAULTS:%=--faults %)
 
 # SEED=17 MINUTES=0 plays that one; root can do more harm than others.
 MINUTES ?= 30

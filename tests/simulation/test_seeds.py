@@ -31,6 +31,18 @@ def test_jobs_end_well_whatever_dies(seeds: str) -> None:
 
 
 @pytest.mark.timeout(900)
+def test_jobs_end_well_when_nothing_but_partition_services_freezes() -> None:
+    done = simulate("0:60", "--faults", "freeze_service")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_fault_that_there_is_not_is_refused_with_those_there_are() -> None:
+    done = simulate("0:1", "--faults", "freeze,burn")
+    assert done.returncode == 2
+    assert "no fault 'burn'; there are: kill, kill_worker" in " ".join(done.stderr.split())
+
+
+@pytest.mark.timeout(900)
 def test_a_seed_is_repeated_exactly() -> None:
     first, second = simulate("12", "--story"), simulate("12", "--story")
     assert first.returncode == 0, first.stdout + first.stderr

@@ -3,9 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
+from simulator.faults import FAULTS, NAMES, Fault
 from simulator.seeds import Told, run_seed
 
 _LINES = 60
@@ -22,25 +24,40 @@ def main() -> int:
     first, colon, end = arguments.seeds.partition(":")
     seeds = range(int(first), int(end) if colon else int(first) + 1)
     if arguments.story or len(seeds) == 1:
-        return _one_by_one(seeds, story=arguments.story)
-    return _all(seeds, arguments.processes or os.cpu_count() or 1)
+        return _one_by_one(seeds, arguments.faults, story=arguments.story)
+    return _all(seeds, arguments.faults, arguments.processes or os.cpu_count() or 1)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulator", description="Simulate jobs.")
     parser.add_argument("seeds", help="from:to (without the last), or one")
     parser.add_argument("--story", action="store_true", help="tell all that happens")
+    parser.add_argument(
+        "--faults",
+        type=_faults,
+        default=[],
+        metavar="NAME,NAME",
+        help=f"let only these strike, all equally often: {', '.join(NAMES)}",
+    )
     parser.add_argument("--processes", type=int, default=0, help="default: one for each core")
     return parser
 
 
-def _one_by_one(seeds: Iterable[int], *, story: bool) -> int:
+def _faults(text: str) -> list[str]:
+    names = text.split(",") if text else []
+    for name in names:
+        if name not in NAMES:
+            raise argparse.ArgumentTypeError(f"no fault {name!r}; there are: {', '.join(NAMES)}")
+    return names
+
+
+def _one_by_one(seeds: Iterable[int], faults: Sequence[str], *, story: bool) -> int:
     passed = 0
     for seed in seeds:
         try:
-            told = run_seed(seed)
+            told = run_seed(seed, _weights(faults))
         except Told as violation:
-            _report(violation, all_of_it=story)
+            _report(violation, faults, all_of_it=story)
             print(f"{passed} passed, 1 failed")
             return 1
         passed += 1
@@ -50,13 +67,18 @@ def _one_by_one(seeds: Iterable[int], *, story: bool) -> int:
     return 0
 
 
-def _report(told: Told, *, all_of_it: bool) -> None:
+def _weights(faults: Sequence[str]) -> Mapping[Fault, float]:
+    return {NAMES[name]: 1 for name in faults} or FAULTS
+
+
+def _report(told: Told, faults: Sequence[str], *, all_of_it: bool) -> None:
     lines = told.story if all_of_it else told.story[:1] + told.story[1:][-_LINES:]
     _print(lines)
     if all_of_it:
         print(told.trace)
     print(f"FAILED {told}")
-    print(f"Repeat it with: make simulate SEED={told.seed} STORY=1")
+    only = f" FAULTS={','.join(faults)}" if faults else ""
+    print(f"Repeat it with: make simulate SEED={told.seed}{only} STORY=1")
 
 
 def _print(story: Iterable[tuple[float, str]]) -> None:
@@ -64,13 +86,13 @@ def _print(story: Iterable[tuple[float, str]]) -> None:
         print(f"{when:9.3f} s  {text}")
 
 
-def _all(seeds: range, processes: int) -> int:
+def _all(seeds: range, faults: Sequence[str], processes: int) -> int:
     passed = 0
     with ProcessPoolExecutor(processes) as pool:
-        for failure in pool.map(_failure_of, seeds, chunksize=_AT_ONCE):
+        for failure in pool.map(partial(_failure_of, faults), seeds, chunksize=_AT_ONCE):
             if failure is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
-                _report(failure, all_of_it=False)
+                _report(failure, faults, all_of_it=False)
                 print(f"{passed} passed, 1 failed")
                 return 1
             passed += 1
@@ -78,9 +100,9 @@ def _all(seeds: range, processes: int) -> int:
     return 0
 
 
-def _failure_of(seed: int) -> Told | None:
+def _failure_of(faults: Sequence[str], seed: int) -> Told | None:
     try:
-        run_seed(seed)
+        run_seed(seed, _weights(faults))
     except Told as told:
         return told
     return None

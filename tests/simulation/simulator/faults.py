@@ -1,6 +1,6 @@
 """What goes wrong, when, and for how long: chosen from the seed before the job starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from simulator.world import Process
@@ -16,13 +16,14 @@ def plan_of(simulation: "Simulation") -> list[tuple[float, float, Fault]]:
     """Return when each fault begins, when it is over at the latest, and what it is."""
     random = simulation.random
     horizon_s = random.choice((4.0, 10.0, 25.0))
-    kinds = random.sample(list(_FAULTS), k=random.randint(1, len(_FAULTS)))
+    weights = simulation.faults
+    kinds = random.sample(list(weights), k=random.randint(1, len(weights)))
     count = random.choices((0, 1, 2, 4, 8, 16), (1, 2, 3, 4, 4, 2))[0]
     plan: list[tuple[float, float, Fault]] = []
     for _ in range(count):
         begin = random.uniform(0.2, horizon_s)
         lasts = random.choice((0.5, 2.0, 8.0, 25.0)) * random.uniform(0.5, 1.5)
-        fault = random.choices(kinds, [_FAULTS[kind] for kind in kinds])[0]
+        fault = random.choices(kinds, [weights[kind] for kind in kinds])[0]
         plan.append((begin, begin + lasts, fault))
     return plan
 
@@ -130,6 +131,14 @@ def freeze(simulation: "Simulation", end: float) -> None:
         simulation.world.tell(f"{process} freezes until {end:.1f}")
 
 
+def freeze_service(simulation: "Simulation", end: float) -> None:
+    """Stop a partition service for a while."""
+    process = _any(simulation, *simulation.services)
+    if process is not None:
+        process.available_at = max(process.available_at, end)
+        simulation.world.tell(f"{process} freezes until {end:.1f}")
+
+
 def slow_down(simulation: "Simulation", end: float) -> None:
     """Let a node be slow for a while."""
     node = simulation.random.choice(simulation.nodes)
@@ -222,7 +231,7 @@ def spoil_code(simulation: "Simulation", end: float) -> None:
     simulation.spoil(simulation.random.choice(("raise", "exit")), simulation.random.randint(1, 4))
 
 
-_FAULTS: dict[Fault, float] = {
+FAULTS: Mapping[Fault, float] = {
     kill: 3,
     kill_worker: 2,
     kill_coordinator: 2,
@@ -243,3 +252,7 @@ _FAULTS: dict[Fault, float] = {
     replace_coordinator: 1,
     spoil_code: 1,
 }
+"""What strikes if nothing else is asked for, and how often."""
+
+NAMES: Mapping[str, Fault] = {fault.__name__: fault for fault in (*FAULTS, freeze_service)}
+"""What may be asked for. Jobs that meet one kind only get into states that are rare otherwise."""

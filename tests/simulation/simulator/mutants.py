@@ -34,7 +34,6 @@ from disco_engine.partition.store import Store
 from disco_engine.worker.reports import ReportBook
 from disco_engine.worker.workload import Workload
 from simulator.network import Connection, Conversation, Side
-from simulator.simulation import Simulation
 from simulator.standins import output_directory
 
 # --- the core ---------------------------------------------------------------------------------
@@ -128,13 +127,6 @@ _attach = ServiceLink._attach
 async def attach_as_if_new(self: ServiceLink, *arguments: Any) -> None:
     self._missed = []
     await _attach(self, *arguments)
-
-
-def freeze_a_service(simulation: Simulation, end: float) -> None:
-    """Stop a partition service for a while, and nobody else, ever."""
-    process = simulation.roles.get(simulation.random.choice(list(simulation.services)))
-    if process is not None and process.alive:
-        process.available_at = max(process.available_at, end)
 
 
 # --- copies -----------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ Each replaces one decision by a wrong one, as somebody might write it. A mutatio
 means that the simulator does not look there.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from disco_engine import outputs
@@ -44,6 +44,7 @@ class Mutation:
         changes: What is replaced.
         setting: What is replaced of the simulator, so that what tells the difference is not rare.
             The engine without the bug bears it.
+        faults: What goes wrong.
         needs: Whether a simulation has what it takes to see the difference; others are left out.
         seeds: It must be found within so many of those that have.
     """
@@ -52,6 +53,7 @@ class Mutation:
     why: str
     changes: tuple[Change, ...]
     setting: tuple[Change, ...] = ()
+    faults: Mapping[Fault, float] = field(default_factory=lambda: faults.FAULTS)
     needs: Callable[[Simulation], bool] = lambda simulation: True
     seeds: int = 100
 
@@ -175,7 +177,7 @@ MUTATIONS = (
         why="its inventory says what it has when it is back",
         changes=((ServiceLink, "_attach", mutants.attach_as_if_new),),
         # What matters is what it had when it was given up, not what came of it otherwise.
-        setting=((faults, "_FAULTS", {mutants.freeze_a_service: 1}),),
+        faults={faults.freeze_service: 1},
     ),
     Mutation(
         name="copy never read",

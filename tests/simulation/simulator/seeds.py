@@ -3,8 +3,10 @@
 import gc
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
+from simulator.faults import FAULTS, Fault
 from simulator.loop import number_from_zero
 from simulator.simulation import Simulation
 from simulator.standins import in_simulation, unheard
@@ -34,8 +36,12 @@ class Told(Exception):
         return f"seed {self.seed}: {self.violation}"
 
 
-def run_seed(seed: int) -> list[tuple[float, str]]:
+def run_seed(seed: int, faults: Mapping[Fault, float] = FAULTS) -> list[tuple[float, str]]:
     """Run one seed and return its story.
+
+    Args:
+        seed: Which.
+        faults: What goes wrong, and how often compared with the others.
 
     Raises:
         Told: Something that must never be, is.
@@ -45,13 +51,13 @@ def run_seed(seed: int) -> list[tuple[float, str]]:
     gc.disable()  # when it runs depends on what ran before; generators would end at odd moments
     try:
         with tempfile.TemporaryDirectory(dir=_fast_directory()) as directory:
-            return _run(seed, Path(directory))
+            return _run(seed, Path(directory), faults)
     finally:
         gc.enable()
 
 
-def _run(seed: int, directory: Path) -> list[tuple[float, str]]:
-    simulation = Simulation(seed, directory)
+def _run(seed: int, directory: Path, faults: Mapping[Fault, float]) -> list[tuple[float, str]]:
+    simulation = Simulation(seed, directory, faults)
     story = simulation.world.story
     told = None
     with unheard():

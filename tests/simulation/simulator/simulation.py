@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from disco_engine.worker.parent import Worker
 from simulator import faults
 from simulator.client import TOKEN, UID, Client
 from simulator.disk import Disk, Mount, NowherePath, SimulatedPath
+from simulator.faults import Fault
 from simulator.network import Network
 from simulator.program import job_of
 from simulator.servers import Server
@@ -37,6 +38,11 @@ PROGRESS_S = 240.0
 class Simulation:
     """A job and its world.
 
+    Args:
+        seed: All that happens follows from it.
+        directory: For the job's output.
+        faults: What goes wrong, and how often compared with the others.
+
     Attributes:
         world: Time and processes.
         network: What is between them.
@@ -50,8 +56,11 @@ class Simulation:
         calm: No more faults: everything must get well.
     """
 
-    def __init__(self, seed: int, directory: Path) -> None:
+    def __init__(
+        self, seed: int, directory: Path, faults: Mapping[Fault, float] = faults.FAULTS
+    ) -> None:
         self.seed = seed
+        self.faults = faults
         self.world = World(seed)
         random = self.random = self.world.random
         self.network = Network(self.world)

@@ -18,9 +18,8 @@ def test_a_planted_bug_is_found(mutation: Mutation, tmp_path: Path) -> None:
         with replaced(list(mutation.changes)):
             seed = first_to_notice(mutation, tmp_path)
         if mutation.setting or mutation.faults is not FAULTS:
-            run_seed(
-                seed, mutation.faults
-            )  # it is the bug that was noticed, not what was set up to find it
+            # It is the bug that was noticed, not what was set up to find it.
+            run_seed(seed, mutation.faults)
 
 
 def first_to_notice(mutation: Mutation, directory: Path) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 SOURCES = {
@@ -22,7 +22,9 @@ SOURCES = {
 asyncio.set_event_loop(None)
 
 # No test asserts a time: an example may take as long as a busy machine needs for it.
-settings.register_profile("patient", parent=settings(), deadline=None)
+settings.register_profile(
+    "patient", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("patient")
 
 

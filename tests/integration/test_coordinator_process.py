@@ -35,7 +35,7 @@ from disco_engine.wire import settings_to_wire
 
 TOKEN = "the job's token"
 UID = "job-1"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 INPUTS = 20
 FRAME = b"ten bytes."
 

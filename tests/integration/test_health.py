@@ -22,7 +22,7 @@ from disco_engine.process import EXIT_PORT_TAKEN
 from disco_engine.rpc import TOKEN_VARIABLE, PortTakenError
 from disco_engine.wire import settings_to_wire
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 

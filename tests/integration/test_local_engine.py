@@ -70,7 +70,7 @@ def processes_below(pid: int) -> list[int]:
     return found
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait for what other processes do, of which nothing here is told."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -140,7 +140,7 @@ async def results() -> AsyncIterator[ResultSource]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what another process does, of which nothing here is told."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.gated import COUNT_TASKS, GatedJob
-from harness.jobs import JOB_LABEL, ROLE_LABEL, node_of
+from harness.jobs import JOB_LABEL, ROLE_LABEL, node_of, ready
 from harness.kubectl import Api, Object
 from harness.namespaces import Namespace
 from harness.nodes import Nodes
 from harness.volumes import Volume
+from harness.waiting import wait_for
 
 CREW = 3
 CLAIM: Object = {"resources": {"requests": {"storage": "100Mi"}}}
@@ -57,7 +58,17 @@ def _lose(
     # A worker gives its output to the service on its own node.
     had = {task for task, pod in first if nodes[pod] == nodes[service]}
 
+    lost = {pod["metadata"]["uid"] for pod in gated.job.pods("partition-service")}
     lose(service, nodes[service])
+    # Until it is another one, the pod that was killed could still answer for a moment.
+    wait_for(
+        f"another pod {service} to be ready",
+        lambda: [
+            pod
+            for pod in gated.job.pods("partition-service")
+            if pod["metadata"]["uid"] not in lost and ready(pod)
+        ],
+    )
     gated.open_gate()
     gated.job.wait_until_succeeded(timeout=240)
 

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,8 @@ from urllib.parse import quote, urlsplit
 
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object as JSON."""
+
+READ_PATIENCE_S = 60.0
 
 _GROUPS = {
     "pods": "/api/v1",
@@ -76,12 +79,12 @@ class Api:
 
     def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
         """Return an object; None: there is none of this name."""
-        return self._request("GET", f"{_path(kind, namespace)}/{name}")
+        return self._read(f"{_path(kind, namespace)}/{name}")
 
     def list(self, kind: str, namespace: str | None, labels: str = "") -> Sequence[Object]:
         """Return the objects that a label selector matches."""
         query = f"?labelSelector={quote(labels)}" if labels else ""
-        found = self._request("GET", _path(kind, namespace) + query)
+        found = self._read(_path(kind, namespace) + query)
         return () if found is None else found["items"]
 
     def create(self, kind: str, namespace: str | None, body: Object) -> Object:
@@ -109,6 +112,20 @@ class Api:
         """Ask a pod to leave, as a drain of its node does: not without its disruption budget."""
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
         self._request("POST", f"{_path('pods', namespace)}/{name}/eviction", body)
+
+    def _read(self, path: str) -> Object | None:
+        """Ask until there is an answer: an API server that is busy, or started again, has none."""
+        end = time.monotonic() + READ_PATIENCE_S
+        while True:
+            try:
+                return self._request("GET", path)
+            except RefusedError as error:
+                if error.code < 500 or time.monotonic() >= end:
+                    raise
+            except OSError:  # no connection, or none any more
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(0.5)
 
     def _request(
         self,

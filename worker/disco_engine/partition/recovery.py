@@ -6,6 +6,7 @@ again: their writers cannot know which blocks arrived.
 """
 
 import logging
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,13 +151,23 @@ def _index(stage: Stage, found: dict[AttemptId, Totals]) -> None:
     What follows the last whole block is cut off: a write that was not finished.
     """
     log = stage.open_log()
-    end = 0
-    for block in blocks_in(log.read, 0, log.end):
-        header, end = block.header, block.end
-        lane = stage.lane(stage.key_of(header.task, header.label))
-        lane.add_extent(block.at, end - block.at)
-        attempt = header.of(stage.number)
-        found[attempt] = found.get(attempt, NOTHING).plus(header.totals)
+    key_of, sums = stage.key_of, defaultdict[tuple[int, int, int], list[int]](lambda: [0, 0, 0])
+    lane, begin, end = 0, 0, 0  # of consecutive blocks of one lane: there are millions of blocks
+    for at, behind, header, _, _ in blocks_in(log.read, 0, log.end):
+        task, epoch, attempt, label, records, length = header
+        key = key_of(task, label)
+        if key != lane or at != end:
+            if begin < end:
+                stage.lane(lane).add_extent(begin, end - begin)
+            lane, begin = key, at
+        end = behind
+        totals = sums[task, epoch, attempt]
+        totals[0] += 1
+        totals[1] += records
+        totals[2] += length
+    if begin < end:
+        stage.lane(lane).add_extent(begin, end - begin)
+    found.update((AttemptId(stage.number, *key), Totals(*sum_)) for key, sum_ in sums.items())
     if end < log.end:
         _log.warning(
             "the end of a log was damaged",

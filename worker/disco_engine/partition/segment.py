@@ -69,18 +69,15 @@ class FoundBlock(NamedTuple):
 
     Attributes:
         at: Where its header starts.
+        end: Where the next block starts.
         near: Bytes that were read on the way, from ``near_at`` on; perhaps the frame is in them.
     """
 
     at: int
+    end: int
     header: BlockHeader
     near: Bytes
     near_at: int
-
-    @property
-    def end(self) -> int:
-        """Where the next block starts."""
-        return self.at + HEADER_BYTES + self.header.length
 
     def frame(self, read: Read) -> bytes:
         """Return the frame, shorter than it should be if the log ends in it."""
@@ -106,11 +103,11 @@ def blocks_in(read: Read, start: int, end: int) -> Iterator[FoundBlock]:
     while at < end:
         near_at, near = at, read(at, min(_READ_BYTES, end - at))
         while (header := unpack_header(near, at - near_at)) is not None:
-            block = FoundBlock(at, header, near, near_at)
-            if block.end > end:
+            behind = at + HEADER_BYTES + header.length
+            if behind > end:
                 return
-            yield block
-            at = block.end
+            yield FoundBlock(at, behind, header, near, near_at)
+            at = behind
         if at == near_at:
             further = near.find(_MAGIC, 1)
             if further == -1 and (not near or near_at + len(near) >= end):

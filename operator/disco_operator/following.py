@@ -33,6 +33,7 @@ JOBS_PER_SECOND = 50
 """Progress alone makes at most about so many jobs a second be looked at, however many run."""
 CALLS_PER_SECOND = 50
 """So many coordinators that do not answer are called again in a second, however many there are."""
+COUNT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ class Following:
         self._connect = connect
         self._followers: dict[str, _Follower] = {}
         self._tasks = asyncio.TaskGroup()
+        self._silent = 0  # coordinators that did not answer when they were counted last
+        self._count_at = 0.0
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -203,9 +206,11 @@ class Following:
             self._on_news(follower.key)
 
     def _least_pause_s(self) -> float:
-        silent = sum(1 for other in self._followers.values() if other.stream.silent)
+        if _now() >= self._count_at:  # thousands are not counted at every call
+            self._count_at = _now() + COUNT_S
+            self._silent = sum(1 for other in self._followers.values() if other.stream.silent)
         # Not all that were cut off at the same time come back at the same time.
-        return silent / CALLS_PER_SECOND * random.uniform(0.5, 1.5)
+        return self._silent / CALLS_PER_SECOND * random.uniform(0.5, 1.5)
 
     def _due(self, follower: _Follower) -> bool:
         interval_s = max(1.0, len(self._followers) / JOBS_PER_SECOND)

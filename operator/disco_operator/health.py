@@ -13,7 +13,7 @@ from disco_operator import metrics
 from disco_operator.probes import probed
 
 RESYNC_LIMIT_S = 180.0  # three periods
-WAIT_LIMIT_S = 180.0
+STALL_LIMIT_S = 180.0  # more than a look can take
 WATCH_LIMIT_S = 60.0
 MISSES_LIMIT = 2
 LEASE_LIMIT_S = 60.0
@@ -30,7 +30,7 @@ class Signs:
         warm: Everything was listed since we lead.
         resync_age_s: Since everything was last listed; None: never yet.
         watch_age_s: Since the watch last delivered the Lease; None: never yet.
-        oldest_wait_s: How long the job that is due longest has been waiting for a look.
+        stalled_s: For how long jobs have waited for a look, and none was looked at.
         misses: How many resyncs in a row found changes that the watch had not delivered.
     """
 
@@ -40,7 +40,7 @@ class Signs:
     warm: bool = False
     resync_age_s: float | None = None
     watch_age_s: float | None = None
-    oldest_wait_s: float = 0.0
+    stalled_s: float = 0.0
     misses: int = 0
 
 
@@ -58,8 +58,8 @@ def ills(signs: Signs) -> tuple[str, ...]:
     # Before the first list there is no watch, and the list may have to be tried again and again.
     if signs.warm and watch_s > WATCH_LIMIT_S:
         found.append(f"the watch delivered nothing for {watch_s:.0f} s")
-    if signs.oldest_wait_s > WAIT_LIMIT_S:
-        found.append(f"a job has waited {signs.oldest_wait_s:.0f} s for its turn")
+    if signs.stalled_s > STALL_LIMIT_S:
+        found.append(f"jobs wait, and none was looked at for {signs.stalled_s:.0f} s")
     if signs.misses >= MISSES_LIMIT:
         found.append(f"the watch missed changes, {signs.misses} times in a row")
     return tuple(found)

@@ -187,7 +187,7 @@ class Leader:
             warm=self._resynced_at is not None,
             resync_age_s=None if self._resynced_at is None else now - self._resynced_at,
             watch_age_s=self.watch_age_s(),
-            oldest_wait_s=self._loop.oldest_wait_s(),
+            stalled_s=self._loop.stalled_s(),
             misses=self._misses,
         )
 

@@ -42,6 +42,7 @@ class Loop:
         self._jitter = jitter
         self._schedule = Schedule()
         self._added = asyncio.Event()
+        self._began_at = clock()  # the last look
 
     def add(self, key: JobKey, *, delay_s: float = 0.0) -> None:
         """Ask for a look at a job, *delay_s* from now or earlier."""
@@ -52,9 +53,13 @@ class Loop:
         """Return how many jobs are due and not being looked at."""
         return self._schedule.waiting(self._clock())
 
-    def oldest_wait_s(self) -> float:
-        """Return how long the job that is due longest has waited."""
-        return self._schedule.oldest_wait_s(self._clock())
+    def stalled_s(self) -> float:
+        """Return for how long jobs have waited and none was looked at; a long queue that moves: 0.
+
+        Who is due longest comes first, so a queue that moves forgets nobody.
+        """
+        now = self._clock()
+        return min(self._schedule.oldest_wait_s(now), now - self._began_at)
 
     def remembered(self) -> int:
         """Return of how many jobs it knows anything."""
@@ -71,6 +76,7 @@ class Loop:
             while True:
                 await free.acquire()
                 key = await self._next()
+                self._began_at = self._clock()
                 looks.create_task(self._run_one(key, free), name=f"look at {key}")
 
     async def _next(self) -> JobKey:

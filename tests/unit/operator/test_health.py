@@ -15,7 +15,7 @@ LEADING = Signs(
     warm=True,
     resync_age_s=30.0,
     watch_age_s=2.0,
-    oldest_wait_s=0.1,
+    stalled_s=0.1,
 )
 
 
@@ -51,7 +51,7 @@ def test_a_new_leader_is_healthy_but_not_ready_until_it_knows_and_watches() -> N
         (replace(LEADING, resync_age_s=None, warm=False), "not listed"),
         (replace(LEADING, watch_age_s=61.0), "delivered nothing"),
         (replace(LEADING, watch_age_s=None), "delivered nothing"),
-        (replace(LEADING, oldest_wait_s=181.0), "waited"),
+        (replace(LEADING, stalled_s=181.0), "none was looked at"),
         (replace(LEADING, misses=2), "missed"),
         (replace(LEADING, lease_idle_s=61.0), "lease"),
     ],

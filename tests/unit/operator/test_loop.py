@@ -55,6 +55,31 @@ async def test_what_is_added_while_it_waits_is_looked_at_at_once() -> None:
     assert times == [begin + 3.0]
 
 
+async def test_a_queue_that_moves_is_not_stalled_however_long_it_is() -> None:
+    """With two thousand jobs at once the last waits for minutes, and the operator was ended."""
+
+    async def look(_: JobKey) -> None:
+        await asyncio.sleep(5.0)
+
+    loop = loop_of(look)
+    for number in range(100 * PARALLEL):
+        loop.add(JobKey("ns", f"job-{number}"))
+    await run_for(loop, 300.0)
+    assert loop.waiting() > PARALLEL
+    assert loop.stalled_s() <= 5.0
+
+
+async def test_a_queue_in_which_nothing_begins_is_stalled() -> None:
+    async def hang(_: JobKey) -> None:
+        await asyncio.Event().wait()
+
+    loop = loop_of(hang)
+    for number in range(2 * PARALLEL):
+        loop.add(JobKey("ns", f"job-{number}"))
+    await run_for(loop, 100.0)
+    assert loop.stalled_s() == pytest.approx(100.0, abs=1.0)
+
+
 async def test_it_looks_again_when_a_look_asks_for_it() -> None:
     times = []
 

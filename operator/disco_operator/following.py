@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -115,7 +116,7 @@ class Following:
             return
         heard = job.status.get("coordinator", {})
         stream = Stream(
-            self._connect(job),
+            partial(self._connect, job),
             on_reply=lambda reply, was_broken: self._hear(follower, reply, was_broken),
             on_break=lambda: self._on_news(follower.key),
             epoch=heard.get("epoch", 0),

@@ -5,9 +5,6 @@ from datetime import UTC, datetime
 from disco_engine.rpc import Line, aio_channel, credentials_of
 from disco_operator.identity import Identities
 
-RECONNECT_MOST_S = 5.0
-"""As long as the pauses of those who call: of thousands of coordinators none may answer."""
-
 
 def line_to(identities: Identities, uid: str, address: str) -> Line:
     """Open a connection to a process of a job.
@@ -19,5 +16,5 @@ def line_to(identities: Identities, uid: str, address: str) -> Line:
     """
     # Valid from now on, since the job's own clock matters as little as ours.
     identity = identities.client_identity(uid, datetime.now(UTC))
-    channel = aio_channel(address, identity=identity, reconnect_most_s=RECONNECT_MOST_S)
+    channel = aio_channel(address, identity=identity)
     return Line(channel=channel, metadata=credentials_of(identities.token(uid)))

@@ -21,7 +21,9 @@ class Stream:
     """A coordinator that is listened to.
 
     Args:
-        line: To the coordinator; ``listen`` closes it.
+        connect: Opens a connection to the coordinator; asked anew whenever it is called again. One
+            that stays open tries by itself, several times a second, and thousands of those take
+            all the time there is.
         on_reply: Called with each reply, after the attributes have changed, and with whether the
             stream had been broken before it.
         on_break: Called when a stream that was open has broken.
@@ -39,7 +41,7 @@ class Stream:
 
     def __init__(
         self,
-        line: Line,
+        connect: Callable[[], Line],
         *,
         on_reply: Callable[[coordinator_pb2.WatchReply, bool], None],
         on_break: Callable[[], None],
@@ -47,8 +49,7 @@ class Stream:
         last_event: int = 0,
         least_pause_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._line = line
-        self._stub = coordinator_pb2_grpc.CoordinatorStub(line.channel)
+        self._connect = connect
         self._on_reply = on_reply
         self._on_break = on_break
         self._least_pause_s = least_pause_s
@@ -76,19 +77,16 @@ class Stream:
     async def listen(self) -> None:
         """Read the stream, again and again, until the job is over."""
         failures = 0
-        try:
-            while not self.over:
-                problem = await self._read()
-                if self.broken_at is None:  # it was open: that is news
-                    failures = 0
-                    self.broken_at = _now()
-                    self._on_break()
-                self.problem = problem
-                pause_s = RETRY_S[min(failures, len(RETRY_S) - 1)]
-                await asyncio.sleep(max(pause_s, self._least_pause_s()))
-                failures += 1
-        finally:
-            await self._line.channel.close()
+        while not self.over:
+            problem = await self._read()
+            if self.broken_at is None:  # it was open: that is news
+                failures = 0
+                self.broken_at = _now()
+                self._on_break()
+            self.problem = problem
+            pause_s = RETRY_S[min(failures, len(RETRY_S) - 1)]
+            await asyncio.sleep(max(pause_s, self._least_pause_s()))
+            failures += 1
 
     async def cancel(self, reason: str) -> None:
         """Ask the coordinator to end its job.
@@ -97,12 +95,19 @@ class Stream:
             grpc.aio.AioRpcError: It cannot be asked now.
         """
         request = coordinator_pb2.CancelRequest(reason=reason)
-        await self._stub.Cancel(request, metadata=self._line.metadata, timeout=CANCEL_DEADLINE_S)
+        line = self._connect()
+        stub = coordinator_pb2_grpc.CoordinatorStub(line.channel)
+        try:
+            await stub.Cancel(request, metadata=line.metadata, timeout=CANCEL_DEADLINE_S)
+        finally:
+            await line.channel.close()
 
     async def _read(self) -> str:
         """Read one stream to its end and return why it ended."""
         request = coordinator_pb2.WatchRequest(after_event=self.last_event)
-        call = self._stub.Watch(request, metadata=self._line.metadata)
+        line = self._connect()
+        stub = coordinator_pb2_grpc.CoordinatorStub(line.channel)
+        call = stub.Watch(request, metadata=line.metadata)
         try:
             async for reply in call:
                 if not self._hear(reply):
@@ -111,6 +116,7 @@ class Stream:
             return f"{error.code().name}: {error.details()}"
         finally:
             call.cancel()
+            await line.channel.close()
         return "the coordinator ended the stream"
 
     def _hear(self, reply: coordinator_pb2.WatchReply) -> bool:

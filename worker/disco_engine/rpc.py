@@ -138,27 +138,20 @@ def _check_pair(directory: Path) -> None:
 _TLS_OPTIONS = [*_OPTIONS, ("grpc.ssl_target_name_override", TLS_NAME)]
 
 
-def aio_channel(
-    address: str, *, identity: TlsIdentity | None = None, reconnect_most_s: float = 0.5
-) -> grpc.aio.Channel:
+def aio_channel(address: str, *, identity: TlsIdentity | None = None) -> grpc.aio.Channel:
     """Return a channel to ``host:port``; pass ``metadata=credentials_of(token)`` to each call.
 
     Args:
         address: Where to.
         identity: Who we are; None: who the environment says we are, or nobody in particular.
-        reconnect_most_s: The longest pause between two tries while nobody answers. A try costs
-            about 0.2 ms of processor time and a look-up of the name.
 
     Raises:
         IdentityError: The files that the environment names cannot be used.
     """
     identity = identity or TlsIdentity.from_environment()
-    own = {"grpc.max_reconnect_backoff_ms": round(reconnect_most_s * 1_000)}
     if identity is None:
-        options = list({**dict(_OPTIONS), **own}.items())
-        return grpc.aio.insecure_channel(address, options=options)
-    options = list({**dict(_TLS_OPTIONS), **own}.items())
-    return grpc.aio.secure_channel(address, identity.for_channels(), options=options)
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    return grpc.aio.secure_channel(address, identity.for_channels(), options=_TLS_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -248,7 +249,7 @@ class _Topic:
         uid, number = run
         self._progress = None
         stream = Stream(
-            self._connect(self.key, uid),
+            partial(self._connect, self.key, uid),
             on_reply=lambda reply, _: self._hear(reply, number),
             on_break=lambda: None,
         )

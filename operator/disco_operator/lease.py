@@ -1,10 +1,10 @@
 """Who leads: one replica, by a Lease object; and until when it may write.
 
 Following: read the Lease every second. As long as it changes, somebody leads. When it has not
-changed for the time it grants (10 s), or was released, write our name into it; the API server
+changed for the time it grants (13 s), or was released, write our name into it; the API server
 lets only one of several such writes win.
 
-Leading: write it every 2 s. Whoever has not managed to for 7 s stops writing anything, and ends;
+Leading: write it every 2 s. Whoever has not managed to for 10 s stops writing anything, and ends;
 Kubernetes starts the process again, as a follower. So between the last write of one leader and the
 first of the next lie 3 s for requests that are still on their way; no request may take longer.
 
@@ -26,12 +26,12 @@ from disco_operator.cluster import ClusterError, UnavailableError
 
 log = logging.getLogger(__name__)
 
-DURATION_S = 10
+DURATION_S = 13
 RENEW_EVERY_S = 2.0
 RETRY_AFTER_S = 0.5
-GIVE_UP_AFTER_S = 7.0
+GIVE_UP_AFTER_S = 10.0
 POLL_EVERY_S = 1.0
-REQUEST_S = 2.5
+REQUEST_S = 3.0
 """How long one read or write of the Lease may take: two fit in before giving up."""
 
 

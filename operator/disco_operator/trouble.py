@@ -229,7 +229,10 @@ def _of_workload(workload: Json, children: Sequence[Json], now: datetime) -> Ite
             )
     if workload["kind"] == "StatefulSet" and workload["spec"].get("replicas"):
         mine = [child for child in children if _controlled_by(child, workload)]
-        if not mine and _age(workload["metadata"]["creationTimestamp"], now) >= PATIENCE:
+        # Else Kubernetes has not come to it yet, as happens when thousands are created at once.
+        tried = "observedGeneration" in workload.get("status", {})
+        age = _age(workload["metadata"]["creationTimestamp"], now)
+        if not mine and tried and age >= PATIENCE:
             yield Trouble(
                 reason="PodsRefused",
                 message=f"pods of {name} are not created: a quota or an admission rule refuses"

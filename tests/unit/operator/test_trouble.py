@@ -122,6 +122,22 @@ def test_pods_that_are_not_admitted_are_told(build: Any, said: str, reason: str)
     assert said in story.message("Running")
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [({}, "Starting"), ({"observedGeneration": 1, "replicas": 0}, "PodsRefused")],
+)
+def test_partition_services_are_not_refused_before_kubernetes_has_tried(
+    build: Any, status: Any, reason: str
+) -> None:
+    """It takes a minute for that, when thousands of jobs come at once."""
+    story = build.Story()
+    story.look()
+    story.workloads["j-ps"]["metadata"]["creationTimestamp"] = OLD
+    story.workloads["j-ps"]["status"] = status
+    story.look()
+    assert story.condition("Running") == ("False", reason)
+
+
 def test_pods_that_only_just_started_waiting_are_no_trouble(build: Any) -> None:
     story = build.Story()
     story.look()

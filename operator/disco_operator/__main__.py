@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from uuid import uuid4
 
-from disco_engine import logs
+from disco_engine import logs, memory
 from disco_engine.process import EXIT_FENCED, EXIT_PORT_TAKEN, leaves_of, stop_requested
 from disco_engine.rpc import PortTakenError
 from disco_operator.api import Api
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not home:
         parser.error("the environment variable POD_NAMESPACE must name the operator's namespace")
     logs.configure(options.log_level)
+    memory.collect_seldom()
     bear_deep_json()
     # Started when the process begins to end. A replica that neither follows, leads nor is gone,
     # because a task cannot be cancelled, is the one thing that must not be.

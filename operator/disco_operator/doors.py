@@ -135,6 +135,7 @@ class Doors:
         settings.posting.enabled = False
         settings.scanning.disabled = True
         settings.persistence.finalizer = f"{GROUP}/unused"
+        settings.persistence.diffbase_storage = _NoDifferences()
         settings.queueing.idle_timeout = 1.0  # tasks per object that was heard of just now
         settings.queueing.exit_timeout = 0.5
         settings.process.ultimate_exiting_timeout = None
@@ -180,6 +181,21 @@ def _reason(task: asyncio.Task[Any]) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return repr(error)
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Keeps kopf from copying every object to compare it with what it was: nobody asks for that."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """Return nothing."""
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Return that nothing was kept."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Keep nothing."""
 
 
 class _Patience:

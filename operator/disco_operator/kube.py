@@ -24,8 +24,8 @@ from disco_operator.model import API_VERSION, GROUP, MANAGER, Json
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
-"""Objects per answer of a list, as kubectl asks for them."""
+PAGE = 100
+"""Objects per answer of a list. Nothing else runs while one is decoded: 15 ms with so many pods."""
 JOBS_PAGE = 20
 """The same for DiscoJobs, which may have a megabyte each and are slimmed before the next page."""
 

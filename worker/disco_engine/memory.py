@@ -1,6 +1,7 @@
 """What our processes must know of memory: how to keep it, and whether the container ran out."""
 
 import ctypes
+import gc
 import re
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,17 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def collect_seldom() -> None:
+    """Have Python's collector look at young objects only, and let them be more before it does.
+
+    By default it looks at everything whenever there is a quarter more, as when lists of thousands
+    of objects are decoded: more than half of the time that took was the collector's, half a
+    second at a stretch in which nothing else ran. Reference counts free almost everything. For
+    what is in circles and old, who calls this calls ``gc.collect`` now and then.
+    """
+    gc.set_threshold(50_000, 20, 1_000_000)
 
 
 class OomWatch:

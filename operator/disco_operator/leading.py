@@ -15,7 +15,7 @@ from disco_operator.health import Signs
 from disco_operator.identity import Identities, master_key
 from disco_operator.kube import KubeCluster
 from disco_operator.lease import Leadership
-from disco_operator.lines import line_to
+from disco_operator.lines import Lines
 from disco_operator.loop import Loop
 from disco_operator.metrics import Measures
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings
@@ -219,4 +219,5 @@ async def _keep_collecting() -> None:
 
 
 def _connector(identities: Identities) -> Callable[[DiscoJob], Line]:
-    return lambda job: line_to(identities, job.uid, coordinator_address(job.key))
+    lines = Lines(identities)
+    return lambda job: lines.to(job.uid, coordinator_address(job.key))

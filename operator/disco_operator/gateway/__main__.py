@@ -30,7 +30,7 @@ from disco_operator.gateway.hub import Hub
 from disco_operator.gateway.jobs import Jobs
 from disco_operator.identity import Identities, MasterKeyError, master_key
 from disco_operator.kube import KubeCluster, OpenFence
-from disco_operator.lines import line_to
+from disco_operator.lines import Lines
 from disco_operator.model import GATEWAY, JobKey
 from disco_operator.names import coordinator_address
 from disco_operator.patience import patiently
@@ -153,8 +153,10 @@ async def _run(options: argparse.Namespace, home: str) -> None:
         tls = await _certificate(options, cluster, identities, home, directory)
         jobs = Jobs(api, namespaces=tuple(dict.fromkeys(options.namespace)))
 
+        lines = Lines(identities)
+
         def to_coordinator(key: JobKey, uid: str) -> Line:
-            return line_to(identities, uid, coordinator_address(key))
+            return lines.to(uid, coordinator_address(key))
 
         hub = await stack.enter_async_context(Hub(jobs, to_coordinator))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -165,7 +167,7 @@ async def _run(options: argparse.Namespace, home: str) -> None:
             access=Access(api),
             hub=hub,
             code=code,
-            connect=lambda uid, address: line_to(identities, uid, address),
+            connect=lines.to,
             default_namespace=options.default_namespace or next(iter(jobs.namespaces), "default"),
         )
         leaving = _Leaving()

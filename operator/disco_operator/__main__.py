@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not home:
         parser.error("the environment variable POD_NAMESPACE must name the operator's namespace")
     logs.configure(options.log_level)
-    memory.collect_seldom()
     bear_deep_json()
     # Started when the process begins to end. A replica that neither follows, leads nor is gone,
     # because a task cannot be cancelled, is the one thing that must not be.
@@ -159,6 +158,7 @@ def explain(error: Exception) -> int:
 
 def program() -> None:
     """Run a replica in this process, and in its place another one if it has lost the lease."""
+    memory.collect_seldom()
     status = main()
     if status == EXIT_FENCED:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -276,6 +276,37 @@ def test_what_had_to_be_sealed_anew_is_written_down_before_the_commit_as_well() 
     assert commit.work is Work.COMMIT
 
 
+def test_the_commit_does_not_wait_for_seals_that_an_older_epoch_would_have_to_ask_for() -> None:
+    """A service that had lost its volume refused them, was asked again, and the job never ended."""
+    job = Job(has_output=True)
+    job.machine = JobMachine(JobSettings(), epoch=2, has_output=True, services=(PS0,), now=0.0)
+    old = tuple(
+        SealedAttempt(
+            id=AttemptId(1, task, 1, 1),
+            group=Group(origin=task),
+            labels={},
+            output_file=f"file-{task}",
+        )
+        for task in range(2)
+    )
+    found = job.tell(
+        ServiceAttached(
+            service=PS0,
+            node=NodeName("n1"),
+            incarnation="first",
+            sealed=old,
+            plan=plan_of(Grouping.SPLIT),
+            now=0.0,
+        )
+    )
+    assert only(found, Audit) == [Audit(service=PS0)]
+    job.join()
+    empty = job.attach()
+    assert not only(empty, Audit)
+    (commit,) = only(empty, Assign)
+    assert (commit.work, commit.output_files) == (Work.COMMIT, ("file-0", "file-1"))
+
+
 def test_a_job_does_not_wait_for_what_a_lost_service_would_write_down() -> None:
     job = Job(has_output=True, services=(PS0, PS1))
     job.attach(PS1)

@@ -152,7 +152,8 @@ def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Foun
             if item is None or item.copy:
                 # A note for the next coordinator, about nothing that could be lost.
                 run.seal(stage, index, output)
-                sealed_anew = True
+                # Of an older epoch it refuses that, however often it is asked: nobody waits for it.
+                sealed_anew |= output.id.epoch == run.epoch
         elif item is not None and item.copy and not run.was_dropped(output.id, name):
             # The service was killed before it had written down that this copy is read now.
             if index not in stage.missing:

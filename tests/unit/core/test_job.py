@@ -276,8 +276,8 @@ def test_what_had_to_be_sealed_anew_is_written_down_before_the_commit_as_well() 
     assert commit.work is Work.COMMIT
 
 
-def test_the_commit_does_not_wait_for_seals_that_an_older_epoch_would_have_to_ask_for() -> None:
-    """A service that had lost its volume refused them, was asked again, and the job never ended."""
+def test_files_whose_notes_are_gone_and_of_an_older_epoch_are_made_again() -> None:
+    """A service that had lost its volume refused to seal them, and was asked again for ever."""
     job = Job(has_output=True)
     job.machine = JobMachine(JobSettings(), epoch=2, has_output=True, services=(PS0,), now=0.0)
     old = tuple(
@@ -303,8 +303,10 @@ def test_the_commit_does_not_wait_for_seals_that_an_older_epoch_would_have_to_as
     job.join()
     empty = job.attach()
     assert not only(empty, Audit)
-    (commit,) = only(empty, Assign)
-    assert (commit.work, commit.output_files) == (Work.COMMIT, ("file-0", "file-1"))
+    again = only([*empty, *job.after(1.0)], Assign)
+    assert [(assign.work, assign.id) for assign in again] == [
+        (Work.RUN, AttemptId(1, task, 2, 1)) for task in range(2)
+    ]
 
 
 def test_a_job_does_not_wait_for_what_a_lost_service_would_write_down() -> None:

@@ -8,7 +8,7 @@ readers would see it. Copies are compared in the same way, and sealed only when 
 
 from collections.abc import Iterator, Sequence
 
-from disco_engine.core.actions import Outcome, RecordPlan
+from disco_engine.core.actions import JobPhase, Outcome, RecordPlan
 from disco_engine.core.events import ServiceAttached
 from disco_engine.core.inventory import Found, PlansDifferError, found
 from disco_engine.core.job_run import JobRun
@@ -146,14 +146,18 @@ def _compare_sealed(run: JobRun, name: ServiceId, holdings: dict[AttemptId, Foun
         Whether the service was asked to seal one anew, which it has not written down yet.
     """
     sealed_anew = False
+    uncommitted = run.phase is JobPhase.RUNNING
     for stage, index, output in _sealed_at(run, name):
         item = holdings.pop(output.id, None)
         if not output.table:
-            if item is None or item.copy:
-                # A note for the next coordinator, about nothing that could be lost.
+            # There is a note only, for the next coordinator. The service can make it again, unless
+            # it was of an older epoch: then a file that the output wants is made again.
+            gone = item is None or item.copy
+            if gone and (item is not None or output.id.epoch == run.epoch):
                 run.seal(stage, index, output)
-                # Of an older epoch it refuses that, however often it is asked: nobody waits for it.
-                sealed_anew |= output.id.epoch == run.epoch
+                sealed_anew = True
+            elif gone and output.file and index not in stage.missing and uncommitted:
+                run.miss(stage, index)
         elif item is not None and item.copy and not run.was_dropped(output.id, name):
             # The service was killed before it had written down that this copy is read now.
             if index not in stage.missing:

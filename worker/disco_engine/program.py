@@ -36,6 +36,10 @@ class DamagedInputError(ProgramError):
     """An input is damaged, and what was read of it before that was found may be wrong."""
 
 
+class OutputCompleteError(Exception):
+    """The job's output was committed for an earlier coordinator: nothing is left to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
     """What the program plans for.

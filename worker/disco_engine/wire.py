@@ -275,6 +275,7 @@ def result_from_wire(message: coordinator_pb2.AttemptResult) -> AttemptResult:
         output_file=message.output_file,
         output_records=message.output_records,
         values=values_from_wire(message.values),
+        output_complete=message.output_complete,
     )
 
 

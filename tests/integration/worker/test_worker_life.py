@@ -131,6 +131,20 @@ async def test_records_go_to_the_jobs_output_and_the_commit_makes_them_visible(
     assert [part.read_text() for part in parts] == ["key\t1\n", ""]
     assert (directory / "_SUCCESS").exists()
 
+    # A coordinator that does not know of that is told, whatever it asks for.
+    late = await coordinator.run(inputs=do("write"), write_output=True)
+    assert late.finished.output_complete
+    plan = coordinator_pb2.TaskAssignment(
+        attempt=common_pb2.AttemptRef(stage=0, task=0, epoch=2, attempt=1),
+        stage_name="plan",
+        plan=coordinator_pb2.PlanTask(),
+    )
+    coordinator.assign(plan)
+    again = (await coordinator.report_of(plan)).finished
+    assert again.output_complete
+    assert not again.HasField("plan")
+    assert sorted(directory.glob("part-*")) == parts
+
 
 async def test_heartbeats_tell_how_far_attempts_are_and_each_status_once(
     bench: Bench, do: Do

@@ -13,6 +13,7 @@ from disco.v1 import common_pb2, coordinator_pb2, slot_pb2
 from disco_engine import outputs
 from disco_engine.core import label_table
 from disco_engine.core.model import AttemptId, Failure, FailureKind, Label, Totals
+from disco_engine.program import OutputCompleteError
 from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.readers import pairs_of
 from disco_engine.wire import (
@@ -177,6 +178,8 @@ class SimulatedSlot:
         result = report.report.finished
         try:
             await self._do(task, attempt, result)
+        except OutputCompleteError:
+            result.output_complete = True
         except _Trouble as trouble:
             report.report.failed.CopyFrom(failure_to_wire(trouble.failure))
             if trouble.damaged is not None:

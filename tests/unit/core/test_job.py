@@ -309,6 +309,23 @@ def test_files_whose_notes_are_gone_and_of_an_older_epoch_are_made_again() -> No
     ]
 
 
+def test_a_job_whose_output_is_found_complete_has_succeeded_whoever_finds_it() -> None:
+    complete = AttemptResult(output_complete=True)
+    planning = Job(has_output=True)
+    planning.attach()
+    (plan,) = only(planning.join(), Assign)
+    (end,) = only(planning.result(plan, complete), FinishJob)
+    assert (end.outcome, end.remove_output) == (Outcome.SUCCEEDED, False)
+
+    running = Job(has_output=True)
+    finder, other = running.planned(plan_of(Grouping.SPLIT))
+    actions = running.result(finder, complete)
+    assert [action.id for action in only(actions, CancelAttempt)] == [other.id]
+    (end,) = only(actions, FinishJob)
+    assert end.outcome is Outcome.SUCCEEDED
+    assert "output is complete already" in end.message
+
+
 def test_a_job_does_not_wait_for_what_a_lost_service_would_write_down() -> None:
     job = Job(has_output=True, services=(PS0, PS1))
     job.attach(PS1)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -19,7 +20,7 @@ from disco_engine.outputs import (
     read_records,
     remove_temporary,
 )
-from disco_engine.program import ProgramError
+from disco_engine.program import OutputCompleteError, ProgramError
 
 JOB = "uid-1"
 
@@ -129,7 +130,18 @@ def test_preparing_again_changes_nothing_at_any_time_of_the_job(url: str) -> Non
     files = [write(url, 0)]
     prepare(url, "text", JOB)
     commit(url, "text", JOB, files)
+    with pytest.raises(OutputCompleteError):
+        prepare(url, "text", JOB)
+    assert seen(url) == ["_SUCCESS", "part-00000.txt"]
+
+
+def test_who_comes_to_write_when_the_job_has_committed_is_told(url: str) -> None:
     prepare(url, "text", JOB)
+    commit(url, "text", JOB, [write(url, 0)])
+    with pytest.raises(OutputCompleteError):
+        open_writer(url, "text", JOB, 1, "late")
+    with pytest.raises(ProgramError, match="has no _RUNNING"):
+        open_writer(url, "text", "uid-0", 1, "late")
     assert seen(url) == ["_SUCCESS", "part-00000.txt"]
 
 
@@ -261,7 +273,8 @@ def test_a_commit_that_died_at_any_step_is_completed_by_the_next(
                 died = False
             except _DiedError:
                 died = True
-        prepare(url, "text", JOB)  # as a new coordinator does
+        with suppress(OutputCompleteError):
+            prepare(url, "text", JOB)  # as a new coordinator does
         commit(url, "text", JOB, files)
         assert seen(url) == ["_SUCCESS", "part-00000.txt", "part-00001.txt", "part-00002.txt"]
         assert list(read_records(url)) == content(0) + content(1) + content(2)

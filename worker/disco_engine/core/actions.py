@@ -168,7 +168,8 @@ class FinishJob:
 
     Attributes:
         outcome: How it ended.
-        message: One sentence: why it failed or was cancelled; empty if it succeeded.
+        message: One sentence: why it failed or was cancelled; empty if it succeeded, but for a job
+            whose output was found complete.
         failure: The failure that ended it, if one did.
         remove_output: Temporary output must be removed (by one of the workers).
     """

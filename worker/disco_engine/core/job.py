@@ -77,6 +77,10 @@ from disco_engine.core.workers import StageFilter
 
 _COUNTED = frozenset({FailureKind.USER, FailureKind.DATA})
 
+OUTPUT_COMPLETE = (
+    "the job's output is complete already: it was committed before this coordinator started"
+)
+
 
 class JobMachine:
     """The coordinator's decisions about one job.
@@ -304,6 +308,9 @@ class JobMachine:
             stage.apply(attempt.task, Finished(Output(attempt, NOWHERE)))
             return
         stage.yardstick.add(run.release(live), event.result.records_in)
+        if event.result.output_complete:
+            run.end(Outcome.SUCCEEDED, OUTPUT_COMPLETE)
+            return
         output = output_of(run, stage, live, event.result)
         told = Failed(attempt, output) if isinstance(output, Failure) else Finished(output)
         run.carry_out(stage, attempt.task, stage.apply(attempt.task, told))

@@ -204,6 +204,8 @@ class AttemptResult:
         output_file: Name of the file it wrote to the output's temporary area, or empty.
         output_records: Records in that file.
         values: What it left beside its records.
+        output_complete: It has done nothing: the job's output was committed for an earlier
+            coordinator.
     """
 
     seconds: float = 0.0
@@ -214,6 +216,7 @@ class AttemptResult:
     output_file: str = ""
     output_records: int = 0
     values: Values = ()
+    output_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from disco_engine.core.model import FailureKind
 from disco_engine.inputs.urls import local_path
 from disco_engine.outputs.directories import Directory, directory_of, writing
 from disco_engine.outputs.formats import format_of
-from disco_engine.program import ProgramError, fatal
+from disco_engine.program import OutputCompleteError, ProgramError, fatal
 
 RUNNING, SUCCESS, TEMPORARY = "_RUNNING", "_SUCCESS", "_temporary"
 
@@ -47,6 +47,7 @@ def prepare(url: str, format: str, job_uid: str) -> None:
     """Make the output directory the job's own.
 
     Raises:
+        OutputCompleteError: The job has committed it already.
         ProgramError: FATAL: it has files already, or is another job's, or cannot be written;
             or the format is unknown. USER: its storage cannot be reached now.
     """
@@ -65,10 +66,8 @@ def prepare(url: str, format: str, job_uid: str) -> None:
 def _claim(directory: Directory, job_uid: str) -> None:
     names = directory.names()
     owner = _owner(directory, RUNNING) if RUNNING in names else None
-    if owner is None and SUCCESS in names:
-        done = _owner(directory, SUCCESS)
-        if done is not None and done.job == job_uid:
-            return
+    if owner is None and names and is_owned(directory, SUCCESS, job_uid):
+        raise OutputCompleteError
     if owner is None:
         if names:
             raise fatal(
@@ -107,8 +106,8 @@ def commit(url: str, format: str, job_uid: str, files: Sequence[str]) -> None:
     directory = directory_of(url)
     extension = format_of(format).extension
     with writing(f"the output directory {directory.url}"):
-        if not _is_owned(directory, RUNNING, job_uid):
-            if _is_owned(directory, SUCCESS, job_uid):
+        if not is_owned(directory, RUNNING, job_uid):
+            if is_owned(directory, SUCCESS, job_uid):
                 return
             raise fatal(
                 f"output directory {directory.url} is not the job's any more: somebody removed or "
@@ -127,7 +126,7 @@ def commit(url: str, format: str, job_uid: str, files: Sequence[str]) -> None:
             if PART.fullmatch(name):
                 directory.remove(name)
         _remove_temporary_files(directory, job_uid)
-        if not directory.move(RUNNING, SUCCESS) and not _is_owned(directory, SUCCESS, job_uid):
+        if not directory.move(RUNNING, SUCCESS) and not is_owned(directory, SUCCESS, job_uid):
             raise fatal(f"{directory.url}/{RUNNING} is gone: somebody removed it")
 
 
@@ -160,7 +159,8 @@ def _remove_temporary_files(directory: Directory, job_uid: str) -> None:
     directory.remove_if_empty(TEMPORARY)
 
 
-def _is_owned(directory: Directory, name: str, job_uid: str) -> bool:
+def is_owned(directory: Directory, name: str, job_uid: str) -> bool:
+    """Return whether *name*, which is RUNNING or SUCCESS, is there and the job's."""
     owner = _owner(directory, name)
     return owner is not None and owner.job == job_uid
 

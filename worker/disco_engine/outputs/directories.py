@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
 from disco_engine.inputs.urls import failed, filesystem, local_path, reason_of
-from disco_engine.program import ProgramError
+from disco_engine.program import OutputCompleteError, ProgramError
 
 
 class Directory(Protocol):
@@ -88,7 +88,7 @@ def writing(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ProgramError, MemoryError):
+    except (OutputCompleteError, ProgramError, MemoryError):
         raise
     except Exception as error:  # each kind of storage has errors of its own
         raise failed(f"cannot write {place}: {reason_of(error)}{_remedy(error)}") from error

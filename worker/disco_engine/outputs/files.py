@@ -7,9 +7,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from disco_engine.core.model import Label
 from disco_engine.inputs.urls import failed
-from disco_engine.outputs.committing import RUNNING, temporary_of
+from disco_engine.outputs.committing import RUNNING, SUCCESS, is_owned, temporary_of
 from disco_engine.outputs.directories import Directory, directory_of, writing
 from disco_engine.outputs.formats import format_of
+from disco_engine.program import OutputCompleteError
 from disco_engine.records.writers import as_pair
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def open_writer(url: str, format: str, job_uid: str, task: int, attempt_name: st
         attempt_name: Unique in the job, and fit for a file name.
 
     Raises:
+        OutputCompleteError: The job has committed it already.
         ProgramError: FATAL: unknown format, or its package is not installed. USER: the file cannot
             be made, for instance because the job has ended meanwhile.
     """
@@ -104,6 +106,9 @@ def open_writer(url: str, format: str, job_uid: str, task: int, attempt_name: st
     directory = directory_of(url)
     with writing(f"to the output directory {directory.url}"):
         prepared = directory.exists(RUNNING)
+        complete = not prepared and is_owned(directory, SUCCESS, job_uid)
+    if complete:
+        raise OutputCompleteError
     if not prepared:
         raise failed(
             f"output directory {directory.url} has no {RUNNING}: the job has ended, or somebody "

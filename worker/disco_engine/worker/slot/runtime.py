@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from disco.v1 import coordinator_pb2, job_pb2, slot_pb2
 from disco_engine.core.model import AttemptId, Failure, FailureKind
-from disco_engine.program import PlanRequest, Program, ProgramError
+from disco_engine.program import OutputCompleteError, PlanRequest, Program, ProgramError
 from disco_engine.wire import (
     attempt_to_wire,
     failure_to_wire,
@@ -137,6 +137,8 @@ class Slot:
         trouble = None
         try:
             self._work(task, context, output, result)
+        except OutputCompleteError:
+            result.output_complete = True
         except MemoryError as error:
             trouble = self._out_of_memory(error, context)
         except BaseException as error:

@@ -125,7 +125,7 @@ _attach = ServiceLink._attach
 
 
 async def attach_as_if_new(self: ServiceLink, *arguments: Any) -> None:
-    self._missed = []
+    self._discards = {}
     await _attach(self, *arguments)
 
 

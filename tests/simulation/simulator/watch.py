@@ -94,9 +94,6 @@ class Watch:
         self._asked: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._copies: dict[str, set[AttemptId]] = {name: set() for name in simulation.services}
         self._given_up: set[tuple[str, AttemptId]] = set()
-        # What a service was told to discard before it was started again, which it has forgotten: a
-        # worker that was given up may push more of it until it hears so.
-        self._forgotten: set[tuple[str, AttemptId]] = set()
         self._inputs: dict[object, dict[tuple[int, int, Label], AttemptId]] = {}
         self._written: dict[AttemptId, dict[Label, Totals]] = {}
         self._mixed: dict[AttemptId, str] = {}
@@ -213,8 +210,6 @@ class Watch:
                 ):
                     self.fail(f"{attempt} is kept on {name}, but {process} counts on {output}")
             for attempt in store.ledger.unsealed_attempts():
-                if (name, attempt) in self._forgotten:
-                    continue
                 if not _may_be_sealed(machine, attempt, name):
                     self.fail(f"{name} keeps blocks of {attempt}, which {process} has given up")
 
@@ -248,7 +243,6 @@ class Watch:
 
     def recovered(self, process: Process, store: Store) -> None:
         """Note what a service has found on its disk."""
-        self._forgotten |= {one for one in self._given_up if one[0] == process.name}
         self._sealed[process.name] = set(store.ledger.sealed_attempts())
         lost = self._sealed[process.name] - self._ever_sealed[process.name]
         if lost:
@@ -349,6 +343,8 @@ class Watch:
     def _is_quiet(self, coordinator: Process, worker: Process) -> bool:
         ends = {Side.CLIENT: worker, Side.SERVER: coordinator}
         connections = [one for one in self._simulation.network.connections if one.ends == ends]
+        if not all(one.open[side] for one in connections for side in Side):
+            return False  # one end does not know yet that the connection is broken
         calls = [call for one in connections for call in one.calls.values()]
         return bool(calls) and all(call.quiet for call in calls)
 

@@ -229,6 +229,32 @@ async def test_a_restarted_service_is_attached_again_and_told_what_it_has_not_an
     assert service.epoch == machine.epoch
 
 
+async def test_a_restarted_service_is_told_again_what_it_has_to_discard(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    """It has no record of that, and a worker that is cut off from us goes on pushing."""
+    second: list[Action] = [seal(3)]
+
+    def script(event: Event) -> list[Action]:
+        if isinstance(event, ServiceAttached) and event.incarnation == "second":
+            return [second.pop()]
+        return first(event)
+
+    first = on_attach(discard(0), discard(1), seal(2))
+    machine.script = script
+    await coordinator.start()
+    await machine.hears(Sealed)
+    assert service.decisions == [
+        [("discard", attempt(0)), ("discard", attempt(1)), ("seal", attempt(2))]
+    ]
+    service.decisions.clear()
+    # What it tells that it holds, the machine decides about.
+    service.incarnation = "second"
+    service.verdicts = {attempt(1): partition_pb2.DECISION_RESULT_SEALED}
+    await machine.until(lambda: len(machine.heard(Sealed)) >= 2)
+    assert service.decisions == [[("discard", attempt(0)), ("seal", attempt(3))]]
+
+
 async def test_an_inventory_does_not_list_what_was_to_be_dropped_before(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:

@@ -27,7 +27,7 @@ from disco_engine.core.events import (
     ServiceFull,
     ServiceLost,
 )
-from disco_engine.core.model import Plan
+from disco_engine.core.model import AttemptId, Plan
 from disco_engine.core.values import size_of_all
 from disco_engine.wire import (
     attempt_to_wire,
@@ -51,6 +51,7 @@ MAX_ORDERS_PER_CALL = 2_000
 MAX_VALUE_BYTES_PER_CALL = 8 * 1024 * 1024
 """What tasks left beside their records is told together up to this size."""
 
+_HELD = (partition_pb2.DECISION_RESULT_SEALED, partition_pb2.DECISION_RESULT_KEPT)
 _REFUSALS = {
     partition_pb2.DECISION_RESULT_DISCARDED: "it has discarded the attempt",
     partition_pb2.DECISION_RESULT_UNKNOWN: "it does not have all of the attempt's output",
@@ -98,7 +99,9 @@ class ServiceLink:
 
         self._orders: list[Order] = []
         self._in_flight: list[Order] = []
-        self._missed: list[Discard] = []  # while it was lost, or not told before; few run at once
+        # What it is told again whenever it comes back: it has no record of it, and a worker that is
+        # cut off from us goes on pushing.
+        self._discards: dict[AttemptId, Discard] = {}
         self._orders_due = asyncio.Event()
         self._plan: KeptPlan | None = None  # what it must keep
         self._plan_due = False  # somebody waits to hear that it does
@@ -113,19 +116,22 @@ class ServiceLink:
         """Tell the service soon, in order; repeated until it answers.
 
         A service that is not attached is told nothing: its inventory will tell us, if it returns.
-        But what is unsealed is in no inventory, so it is told then what it has missed to discard.
-        What is to be discarded need not be sealed before: if another service is asked to seal its
-        copy, both could be read for a moment.
+        But what is unsealed is in no inventory, so it is told then what it has to discard. What is
+        to be discarded need not be sealed before: if another service is asked to seal its copy,
+        both could be read for a moment.
         """
-        if self.state is LinkState.LOST and isinstance(order, Discard):
-            self._missed.append(order)
+        if self.state is LinkState.NEW:
+            return
+        if isinstance(order, Discard):
+            self._discards[order.id] = order
+            self._orders = [
+                other
+                for other in self._orders
+                if not (isinstance(other, Seal) and other.id == order.id)
+            ]
+        elif isinstance(order, Seal):
+            self._discards.pop(order.id, None)
         if self.state is LinkState.ATTACHED:
-            if isinstance(order, Discard):
-                self._orders = [
-                    other
-                    for other in self._orders
-                    if not (isinstance(other, Seal) and other.id == order.id)
-                ]
             self._orders.append(order)
             self._orders_due.set()
 
@@ -242,10 +248,11 @@ class ServiceLink:
         plan = None if inventory.plan is None else plan_of(inventory.plan)
         self._kept_digest = b"" if plan is None else kept_plan(plan).digest
         self._unheeded_since = None
-        listed = {one.id for one in (*inventory.sealed, *inventory.copies)}
-        # What is listed the machine decides about anew.
-        self._orders += [order for order in self._missed if order.id not in listed]
-        self._missed = []
+        for one in (*inventory.sealed, *inventory.copies):
+            self._discards.pop(one.id, None)  # the machine decides about it anew
+        if self.state is LinkState.LOST or inventory.incarnation != self._incarnation:
+            noted = {order.id for order in (*self._in_flight, *self._orders)}
+            self._orders += [one for id, one in self._discards.items() if id not in noted]
         self._attached_at = self._clock()
         self._incarnation = inventory.incarnation
         self.state = LinkState.ATTACHED
@@ -276,8 +283,6 @@ class ServiceLink:
         log.warning("partition service lost", extra={"service": self.service, "reason": reason})
         self.state = LinkState.LOST
         self._attach_wanted = False  # first see whether it answers at all
-        untold = (*self._in_flight, *self._orders)
-        self._missed = [order for order in untold if isinstance(order, Discard)]
         self._orders.clear()
         self._in_flight = []
         self._unheeded_since = None
@@ -373,8 +378,10 @@ class ServiceLink:
     def _take(
         self, order: Order, result: partition_pb2.DecisionResult.ValueType, feed: Feed
     ) -> None:
+        if result in _HELD:
+            self._discards.pop(order.id, None)  # that came too late
         if result == partition_pb2.DECISION_RESULT_SEALED:
-            # Also for a discard that came too late: the machine must know that this one is sealed.
+            # Also for such a discard: the machine must know that this one is sealed.
             feed(Sealed(id=order.id, service=self.service))
         elif result == partition_pb2.DECISION_RESULT_KEPT:
             feed(Kept(id=order.id, service=self.service))

@@ -121,6 +121,17 @@ def test_cancelling_cannot_be_taken_back(kubectl: Kubectl, space: Namespace) -> 
     assert "spec.cancel: Forbidden: spec.cancel cannot be taken back" in done.stderr
 
 
+def test_a_job_is_pending_as_soon_as_it_is_there_and_says_what_it_waits_for(
+    kubectl: Kubectl, space: Namespace
+) -> None:
+    job = json.dumps({**HEAD, "metadata": {"name": "new"}, "spec": {"job": "words:Count"}})
+    done = kubectl("-n", space.name, "create", "-o", "json", "-f", "-", stdin=job)
+    status = json.loads(done.stdout)["status"]
+
+    assert (status["phase"], status["reason"]) == ("Pending", "NotSeenYet")
+    assert status["observedMessage"].startswith("no operator has looked at the job yet: ")
+
+
 def test_defaults_are_filled_in(kubectl: Kubectl, space: Namespace) -> None:
     options = ("--dry-run=server", "-o", "json", "-f", "-")
     done = kubectl("-n", space.name, "create", *options, stdin=ACCEPTED[0])

@@ -10,6 +10,14 @@ Schema = dict[str, Any]
 MAX_STAGES = 100
 MAX_FAILURES = 10
 
+UNSEEN = {
+    "phase": "Pending",
+    "reason": "NotSeenYet",
+    "observedMessage": "no operator has looked at the job yet: many jobs may be before it, or none"
+    " runs",
+}
+"""What the API server says of a job that has no status: readers need not wait for an operator."""
+
 _STAGES = (
     "The job's stages, in order. A status stays below 20 kB: if there are many, only how many tasks"
     " are done is told of those that are far from the one that runs, or nothing."
@@ -18,7 +26,7 @@ _STAGES = (
 
 def status_schema() -> Schema:
     """Return the schema of ``status``."""
-    return _object(
+    schema = _object(
         "What has become of the job, as the operator last saw it.",
         {
             **_summary(),
@@ -34,6 +42,7 @@ def status_schema() -> Schema:
             "results": _results(),
         },
     )
+    return schema | {"default": dict(UNSEEN)}
 
 
 def _summary() -> Schema:

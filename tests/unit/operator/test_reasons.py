@@ -5,7 +5,7 @@ from pathlib import Path
 
 import disco_operator
 
-SOURCES = ("decide", "endings", "reconcile", "saying", "trouble", "working")
+SOURCES = ("crd/status", "decide", "endings", "reconcile", "saying", "trouble", "working")
 NOT_REASONS = {
     "Insufficient",
     "Pending",
@@ -18,6 +18,7 @@ NOT_REASONS = {
     "Warning",
     "True",
     "False",
+    "Unknown",
 }
 
 

@@ -9,6 +9,7 @@ from disco_engine.coordinator.services import Services
 from disco_engine.core import losses, task
 from disco_engine.core.inventory import Found, found
 from disco_engine.core.job import JobMachine
+from disco_engine.core.job_attempts import JobAttempts
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.ledger import AttemptState, Ledger, Verdict, WrongJobError
 from disco_engine.core.model import (
@@ -81,11 +82,11 @@ def write_down_nothing(self: JobRun, last: StageRun) -> bool:
     return False
 
 
-def drop_nothing(self: JobRun, attempt: AttemptId, service: Any) -> None:
+def drop_nothing(self: JobAttempts, attempt: AttemptId, service: Any) -> None:
     self._dropped.add((attempt, service))
 
 
-def pause_for_ever(self: JobRun, stage: StageRun, index: int, after_s: float) -> None:
+def pause_for_ever(self: JobAttempts, stage: StageRun, index: int, after_s: float) -> None:
     pass
 
 

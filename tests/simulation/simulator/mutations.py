@@ -11,9 +11,10 @@ from typing import Any
 from disco_engine import outputs
 from disco_engine.coordinator.link import ServiceLink
 from disco_engine.coordinator.services import Services
-from disco_engine.core import job_run, ledger, losses, reattach, task
+from disco_engine.core import job_attempts, ledger, losses, reattach, task
 from disco_engine.core.grouping import NODE_GROUPINGS
 from disco_engine.core.job import JobMachine
+from disco_engine.core.job_attempts import JobAttempts
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.ledger import AttemptState, Ledger
 from disco_engine.core.workers import WorkerPool
@@ -104,7 +105,7 @@ MUTATIONS = (
     Mutation(
         name="lost output not made again",
         why="whoever reads it will complain",
-        changes=((job_run, "reopen_needed", mutants.reopen_nothing),),
+        changes=((job_attempts, "reopen_needed", mutants.reopen_nothing),),
     ),
     Mutation(
         name="adopted with another grouping",
@@ -133,12 +134,12 @@ MUTATIONS = (
     Mutation(
         name="drop forgotten",
         why="who does not count on it does not read it",
-        changes=((JobRun, "drop", mutants.drop_nothing),),
+        changes=((JobAttempts, "drop", mutants.drop_nothing),),
     ),
     Mutation(
         name="task forgotten in its pause",
         why="the next event will wake it",
-        changes=((JobRun, "_pause", mutants.pause_for_ever),),
+        changes=((JobAttempts, "_pause", mutants.pause_for_ever),),
     ),
     Mutation(
         name="lease leaked",

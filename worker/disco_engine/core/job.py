@@ -11,13 +11,14 @@ changes itself (copying 50,000 tasks per event would be absurd), but a single ta
        |                                    |          (no output: at once SUCCEEDED)
        +------------------------------------+----------------+--> FAILED, CANCELLED
 
-Here is only which event makes which moves. Where to find the rest: ``job_run`` the moves, ``task``
-the life of a task, ``stage_tasks`` and ``stages`` a stage's tasks and what they left, ``grouping``
-which tasks there are and what they read, ``giving``, ``dispatch``, ``scheduling`` and ``recalls``
-who runs what, ``workers``, ``exclusion`` and ``services`` who is there, ``speculation`` and
-``yardstick`` which slow attempts get rivals, ``seals`` what services say about single attempts,
-``reattach`` and ``inventory`` what they were found to hold, ``losses`` what has to be made again,
-``disks`` when they are full, ``values`` what tasks leave beside their records.
+Here is only which event makes which moves. Where to find the rest: ``job_run`` the moves from stage
+to stage, ``job_attempts`` those about single attempts, ``task`` the life of a task, ``stage_tasks``
+and ``stages`` a stage's tasks and what they left, ``grouping`` which tasks there are and what they
+read, ``giving``, ``dispatch``, ``scheduling`` and ``recalls`` who runs what, ``workers``,
+``exclusion`` and ``services`` who is there, ``speculation`` and ``yardstick`` which slow attempts
+get rivals, ``seals`` what services say about single attempts, ``reattach`` and ``inventory`` what
+they were found to hold, ``losses`` what has to be made again, ``disks`` when they are full,
+``values`` what tasks leave beside their records.
 """
 
 from collections.abc import Collection
@@ -312,8 +313,10 @@ class JobMachine:
             run.end(Outcome.SUCCEEDED, OUTPUT_COMPLETE)
             return
         output = output_of(run, stage, live, event.result)
-        told = Failed(attempt, output) if isinstance(output, Failure) else Finished(output)
-        run.carry_out(stage, attempt.task, stage.apply(attempt.task, told))
+        if isinstance(output, Failure):
+            run.carry_out(stage, attempt.task, stage.apply(attempt.task, Failed(attempt, output)))
+        else:
+            run.finished(stage, output)
 
     def _attempt_failed(self, event: AttemptFailed) -> None:
         run, attempt, failure = self._run, event.id, event.failure

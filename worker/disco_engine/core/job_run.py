@@ -1,157 +1,39 @@
 """The moves that one job can make; ``core.job`` decides which event makes which.
 
 A move changes the state (``core.job_state``) and appends to its ``actions`` what the shell must do.
-After the job has finished, nothing is appended any more.
+After the job has finished, nothing is appended any more. Here are those from the plan through the
+stages to the end; those about single attempts are in ``core.job_attempts``.
 """
 
-from disco_engine.core import label_table
-from disco_engine.core.actions import (
-    Audit,
-    CancelAttempt,
-    Discard,
-    Drop,
-    FinishJob,
-    JobPhase,
-    Outcome,
-    RecordPlan,
-    Seal,
-    Work,
-)
+from disco_engine.core.actions import Audit, JobPhase, Outcome, Work
 from disco_engine.core.grouping import UNKNOWN_NODE
 from disco_engine.core.inventory import Found
-from disco_engine.core.job_state import JobState
-from disco_engine.core.losses import reopen_needed
-from disco_engine.core.model import AttemptId, Failure, FailureKind, Plan, ServiceId
+from disco_engine.core.job_attempts import JobAttempts
+from disco_engine.core.model import AttemptId, Plan, ServiceId
 from disco_engine.core.pipeline import stages_of
 from disco_engine.core.stages import StageRun
-from disco_engine.core.task_events import (
-    Action as TaskAction,
-)
-from disco_engine.core.task_events import (
-    Adopted,
-    Cancelled,
-    CopyFound,
-    CopyLost,
-    DiscardRun,
-    DropOutput,
-    GiveUp,
-    KeepOutput,
-    Kept,
-    Lost,
-    Output,
-    Ready,
-    Retry,
-    Run,
-    Sealed,
-    SealOutput,
-    StopRun,
-)
+from disco_engine.core.task_events import Adopted, CopyFound, Finished, Output, Sealed
 from disco_engine.core.task_state import SETTLING, TaskState
 
-_PHASE_AFTER = {
-    Outcome.SUCCEEDED: JobPhase.SUCCEEDED,
-    Outcome.FAILED: JobPhase.FAILED,
-    Outcome.CANCELLED: JobPhase.CANCELLED,
-}
 
-
-class JobRun(JobState):
+class JobRun(JobAttempts):
     """One job while it runs, and what can be done with it."""
 
-    # --- what follows from a task's step ------------------------------------------------------
+    # --- the plan -----------------------------------------------------------------------------
 
-    def carry_out(self, stage: StageRun, index: int, actions: list[TaskAction]) -> None:
-        """Do what a task's step asked for."""
-        for action in actions:
-            match action:
-                case SealOutput(output):
-                    self.seal(stage, index, output)
-                case KeepOutput(output):
-                    self._order_seal(stage, index, output, output.copy)
-                case StopRun(run, reason):
-                    self.release(run)
-                    if self.workers.get(run.worker) is not None:
-                        self.emit(CancelAttempt(worker=run.worker, id=run.id, reason=reason))
-                case DiscardRun(attempt, service):
-                    self.services.ended(service, attempt)
-                    if self.services.get(service) is not None:
-                        self._dropped.add((attempt, service))  # it may be there as a copy
-                    if self.services.knows(service):  # a lost one is told if it comes back
-                        self.emit(Discard(service=service, id=attempt))
-                case DropOutput(attempt, service):
-                    self.drop(attempt, service)
-                case Retry(after_s):
-                    self._pause(stage, index, after_s)
-                case GiveUp(reason, failure):
-                    self._give_up(stage, index, reason, failure)
-
-    def release(self, run: Run) -> float:
-        """Note that an attempt no longer occupies its worker; return for how long it ran."""
-        return self.workers.ended(run.worker, run.id, self.now)
-
-    def drop(self, attempt: AttemptId, service: ServiceId) -> None:
-        """Have a service delete a sealed attempt, or a copy, that must not be read."""
-        if self.services.get(service) is not None:
-            self._dropped.add((attempt, service))
-            self.emit(Drop(service=service, id=attempt))
-
-    def was_dropped(self, attempt: AttemptId, service: ServiceId) -> bool:
-        """Return whether *service* was told to delete *attempt*, and may do so at any time."""
-        return (attempt, service) in self._dropped
-
-    def seal(self, stage: StageRun, index: int, output: Output) -> None:
-        """Have the output of a finished attempt sealed, or what its kind of task has instead."""
-        if stage.work is Work.COMMIT:
-            self.sealed(stage, index, output.id, output.service)
-        elif stage.work is Work.PLAN:
-            if self._answered is not None:
-                self.emit(RecordPlan(plan=self._answered))
-        else:
-            self._order_seal(stage, index, output, output.service)
-
-    def _order_seal(
-        self, stage: StageRun, index: int, output: Output, service: ServiceId | None
-    ) -> None:
-        """Have *service* seal an output, or keep it as a copy if another one seals it."""
-        keeper = self.services.get(service) if service is not None else None
-        if keeper is None:
-            return  # it was lost, and what follows from that has been decided, or soon is
-        self.services.assign(keeper, output.id)
-        self.emit(
-            Seal(
-                service=keeper.id,
-                id=output.id,
-                group=stage.groups[index],
-                expected=label_table.total(output.table),
-                output_file=output.file,
-                output_records=output.file_records,
-                records_in=output.records_in,
-                bytes_in=output.bytes_in,
-                values=output.values,
-                copy=keeper.id != output.service,
-            )
-        )
-
-    def _pause(self, stage: StageRun, index: int, after_s: float) -> None:
-        avoid = stage.avoid.get(index)
-        if avoid is not None:
-            stage.avoid[index] = avoid._replace(until=avoid.until + after_s)
-        self._pauses.start(stage.tasks[index].ref, self.now + after_s)
-
-    def end_pauses(self) -> None:
-        """Make the tasks ready whose pause is over, if their inputs are complete."""
-        for number, index in self._pauses.over(self.now):
-            stage = self.stages[number]
-            waits = index < len(stage.tasks) and stage.tasks[index].state is TaskState.WAITING
-            if waits and stage.open:
-                stage.apply(index, Ready())
-                self.wake_all = True
-
-    # --- attempts -----------------------------------------------------------------------------
+    def start_planning(self) -> None:
+        """Let a worker make the plan."""
+        self.stages[0].plan()
+        self.stages[0].open_inputs(renewed=False)
+        self.wake_all = True
 
     def answer_plan(self, plan: Plan) -> None:
         """Remember what the plan task answered, to be recorded next."""
         self._answered = plan
+
+    def plan_to_record(self) -> Plan | None:
+        """Return the plan that a newly attached service must keep; None: there is none yet."""
+        return self.plan or self._answered
 
     def plan_recorded(self) -> None:
         """Start with the plan that was answered; every service has it now."""
@@ -161,9 +43,35 @@ class JobRun(JobState):
             self.carry_out(stage, 0, stage.apply(0, Sealed(output.id, output.service)))
             self.begin(self._answered, adopted=False)
 
-    def plan_to_record(self) -> Plan | None:
-        """Return the plan that a newly attached service must keep; None: there is none yet."""
-        return self.plan or self._answered
+    def begin(self, plan: Plan, *, adopted: bool) -> None:
+        """Start the first stage of *plan*.
+
+        Args:
+            plan: What to do.
+            adopted: An earlier coordinator made it, so what was sealed for it is still good.
+        """
+        planning = self.stages[0]
+        if planning.planned and not planning.complete:
+            nobody = Output(AttemptId(0, 0, 0, 0), ServiceId(""))
+            self.carry_out(planning, 0, planning.apply(0, Adopted(nobody)))
+        self.plan = plan
+        self._plan_adopted = adopted
+        self.phase = JobPhase.RUNNING
+        self.stages += stages_of(plan, self._limits, self.values, has_output=self.has_output)
+        if not adopted:
+            for item in self.inventory.take_all():
+                self.drop(item.output.id, item.output.service)
+        self._plan_stage(self.stages[1])
+        self._advance(self.stages[1])
+
+    # --- attempts that may complete a stage ---------------------------------------------------
+
+    def finished(self, stage: StageRun, output: Output) -> None:
+        """Take over that an attempt ended well, and left *output*."""
+        index = output.id.task
+        self.carry_out(stage, index, stage.apply(index, Finished(output)))
+        if stage.work is Work.COMMIT:  # nobody has to seal anything
+            self.sealed(stage, index, output.id, output.service)
 
     def sealed(self, stage: StageRun, index: int, attempt: AttemptId, service: ServiceId) -> None:
         """Take over that a service sealed an attempt."""
@@ -173,13 +81,6 @@ class JobRun(JobState):
         self.wake_all |= first and stage.any_done  # workers may queue its tasks from now on
         if before in SETTLING and self._counted_in(stage, index, service):
             self._advance(stage)
-
-    def kept(self, stage: StageRun, index: int, attempt: AttemptId, service: ServiceId) -> None:
-        """Take over that a service keeps a copy of an attempt."""
-        output = stage.tasks[attempt.task].output
-        if output is None or not output.is_at(attempt, service):  # else its seal is on the way
-            self.services.ended(service, attempt)
-        self.carry_out(stage, index, stage.apply(index, Kept(attempt, service)))
 
     def adopt(self, item: Found) -> None:
         """Take over what a service was found to have of an attempt, or have it dropped."""
@@ -209,70 +110,15 @@ class JobRun(JobState):
         same_task = same_plan and stage.groups[attempt.task] == item.group
         return same_task and self.values.room_for(attempt.ref, item.output.values)
 
-    def lose(self, stage: StageRun, attempt: AttemptId, reason: str) -> None:
-        """Give up an attempt that ran or was being sealed."""
-        failure = Failure(kind=FailureKind.INFRASTRUCTURE, message=reason)
-        self.carry_out(stage, attempt.task, stage.apply(attempt.task, Lost(attempt, failure)))
+    def _counted_in(self, stage: StageRun, index: int, service: ServiceId) -> bool:
+        """Count a task in if its last step made it done; return whether it did."""
+        if stage.tasks[index].state is not TaskState.DONE:
+            return False
+        home = self.services.get(service)
+        stage.count_in(index, home.node if home else UNKNOWN_NODE)
+        return True
 
-    def lose_at(self, stage: StageRun, attempt: AttemptId, service: ServiceId, reason: str) -> None:
-        """Give up what *service* was to have of an attempt, or had and has not sealed."""
-        task = stage.tasks[attempt.task]
-        output, live = task.output, task.run_of(attempt)
-        if output is not None and output.has_copy_at(attempt, service):
-            told = CopyLost(attempt, service)
-            self.carry_out(stage, attempt.task, stage.apply(attempt.task, told))
-        elif live is not None and live.service != service:
-            return  # only its copy was pushed there: it goes on without
-        elif live is not None or (output is not None and output.is_at(attempt, service)):
-            self.lose(stage, attempt, reason)
-
-    def miss(self, stage: StageRun, index: int) -> None:
-        """Note that a sealed output is gone or unusable; ``reopen_lost`` decides what follows."""
-        output = stage.tasks[index].output
-        if output is not None:
-            stage.miss(index)
-            self.drop(output.id, output.service)
-
-    def found_again(self, stage: StageRun, index: int) -> None:
-        """Note that an output that was missing is there after all."""
-        output = stage.tasks[index].output
-        home = None if output is None else self.services.get(output.service)
-        if home is not None:
-            stage.found_again(index, home.node)
-
-    def reopen_lost(self, reason: str) -> None:
-        """Have missing outputs that somebody needs read from their copies, or made again."""
-        for stage, index, actions in reopen_needed(self.plan_stages, reason):
-            self.carry_out(stage, index, actions)
-
-    # --- stages -------------------------------------------------------------------------------
-
-    def start_planning(self) -> None:
-        """Let a worker make the plan."""
-        self.stages[0].plan()
-        self.stages[0].open_inputs(renewed=False)
-        self.wake_all = True
-
-    def begin(self, plan: Plan, *, adopted: bool) -> None:
-        """Start the first stage of *plan*.
-
-        Args:
-            plan: What to do.
-            adopted: An earlier coordinator made it, so what was sealed for it is still good.
-        """
-        planning = self.stages[0]
-        if planning.planned and not planning.complete:
-            nobody = Output(AttemptId(0, 0, 0, 0), ServiceId(""))
-            self.carry_out(planning, 0, planning.apply(0, Adopted(nobody)))
-        self.plan = plan
-        self._plan_adopted = adopted
-        self.phase = JobPhase.RUNNING
-        self.stages += stages_of(plan, self._limits, self.values, has_output=self.has_output)
-        if not adopted:
-            for item in self.inventory.take_all():
-                self.drop(item.output.id, item.output.service)
-        self._plan_stage(self.stages[1])
-        self._advance(self.stages[1])
+    # --- from stage to stage ------------------------------------------------------------------
 
     def _plan_stage(self, stage: StageRun) -> None:
         stage.plan()
@@ -281,14 +127,6 @@ class JobRun(JobState):
             self._adopt(item)
         stage.open_inputs(renewed=False)
         self.wake_all = True
-
-    def _counted_in(self, stage: StageRun, index: int, service: ServiceId) -> bool:
-        """Count a task in if its last step made it done; return whether it did."""
-        if stage.tasks[index].state is not TaskState.DONE:
-            return False
-        home = self.services.get(service)
-        stage.count_in(index, home.node if home else UNKNOWN_NODE)
-        return True
 
     def _advance(self, stage: StageRun) -> None:
         """Go on with the next stage, and the next, as far as they are complete."""
@@ -336,7 +174,7 @@ class JobRun(JobState):
             stage.open_inputs(renewed=True)
             self.wake_all = True
 
-    # --- the end ------------------------------------------------------------------------------
+    # --- the last stage -----------------------------------------------------------------------
 
     def _write_down(self, last: StageRun) -> bool:
         """Have those who hold the result of *last* write it down; return whether there are any.
@@ -381,35 +219,3 @@ class JobRun(JobState):
             following = self._go_on_after(last)
             if following is not None:
                 self._advance(following)
-
-    def _give_up(self, stage: StageRun, index: int, reason: str, failure: Failure) -> None:
-        message = f"{self.name_of(stage, index)} {reason}"
-        excluded = self.workers.excluded
-        if excluded:
-            message += (
-                f" (different tasks kept failing on {', '.join(excluded)}, so they were given none"
-                " for a while)"
-            )
-        self.end(Outcome.FAILED, message, failure)
-
-    def end(self, outcome: Outcome, message: str = "", failure: Failure | None = None) -> None:
-        """End the job: stop whatever runs, then finish."""
-        if self.finish is not None:
-            return
-        unfinished = {attempt for worker in self.workers for attempt in worker.live}
-        unfinished.update(attempt for service in self.services for attempt in service.unsealed)
-        for attempt in sorted(unfinished):
-            stage = self.stage_of(attempt)
-            if stage is not None:
-                actions = stage.apply(attempt.task, Cancelled(f"the job has {outcome}"))
-                self.carry_out(stage, attempt.task, actions)
-        self.announce("job-finished", message or f"the job has {outcome}", failure=failure)
-        finish = FinishJob(
-            outcome=outcome,
-            message=message,
-            failure=failure,
-            remove_output=self.has_output and outcome is not Outcome.SUCCEEDED,
-        )
-        self.emit(finish)
-        self.finish = finish
-        self.phase = _PHASE_AFTER[outcome]

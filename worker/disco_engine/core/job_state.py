@@ -1,6 +1,7 @@
-"""The state of one job while it runs: what the moves of ``core.job_run`` change.
+"""The state of one job while it runs.
 
-Here is what there is, how it is found, and how the user is told of it.
+The moves of ``core.job_run`` and ``core.job_attempts`` change it. Here is what there is, how it is
+found, and how the user is told of it.
 """
 
 from collections.abc import Collection

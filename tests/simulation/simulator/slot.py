@@ -236,8 +236,9 @@ class SimulatedSlot:
         if run.write_output:
             spec = self._setup.job
             stage, number, epoch, tried = attempt
+            name = f"{stage}-{epoch}-{tried}-{self.pid}"
             writer = outputs.open_writer(
-                spec.output.url, spec.output.format, spec.uid, number, f"{stage}-{epoch}-{tried}"
+                spec.output.url, spec.output.format, spec.uid, number, name
             )
             for key, value in emitted:
                 writer.add(0, key, value)

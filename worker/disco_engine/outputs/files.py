@@ -95,7 +95,7 @@ def open_writer(url: str, format: str, job_uid: str, task: int, attempt_name: st
         format: As for ``prepare``.
         job_uid: The job.
         task: Index of the task in its stage, for people who look at the directory.
-        attempt_name: Unique in the job, and fit for a file name.
+        attempt_name: Of one process's try at it: unique in the job, and fit for a file name.
 
     Raises:
         OutputCompleteError: The job has committed it already.

@@ -1,5 +1,6 @@
 """Where the records of an attempt leave the slot: as blocks to the parent, or into a file."""
 
+import os
 from typing import TYPE_CHECKING
 
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2, slot_pb2
@@ -116,7 +117,9 @@ class TaskOutput:
             self._job.output.format,
             self._job.uid,
             task,
-            f"{stage}-{epoch}-{attempt}",
+            # Another slot may have begun the same attempt just before it was taken back from there:
+            # it is killed for that, but until then it must not empty this file.
+            f"{stage}-{epoch}-{attempt}-{os.getpid()}",
         )
         writer.producer = self._task.stage_name
         return writer

@@ -214,6 +214,18 @@ def test_a_committed_output_is_not_removed(url: str) -> None:
     assert list(read_records(url)) == content(0)
 
 
+def test_an_output_is_not_removed_if_its_commit_died_between_its_two_markers(url: str) -> None:
+    """Object stores rename a file by copying it, then removing the old one."""
+    prepare(url, "text", JOB)
+    fs, root = fsspec.core.url_to_fs(url)
+    running = fs.cat_file(f"{root}/_RUNNING")
+    commit(url, "text", JOB, [write(url, 0)])
+    put(url, "_RUNNING", running)
+    remove_temporary(url, JOB)
+    assert seen(url) == ["_SUCCESS", "part-00000.txt"]
+    assert list(read_records(url)) == content(0)
+
+
 def test_a_file_that_is_gone_fails_the_commit_and_is_named(url: str) -> None:
     prepare(url, "text", JOB)
     with pytest.raises(ProgramError) as caught:

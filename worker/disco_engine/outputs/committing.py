@@ -145,7 +145,9 @@ def remove_temporary(url: str, job_uid: str) -> None:
         if owner is None or owner.job != job_uid:
             _remove_temporary_files(directory, job_uid)
             return
-        for name in directory.names():
+        # Object stores rename by copying: a commit may have died when both markers were there.
+        committed = is_owned(directory, SUCCESS, job_uid)
+        for name in () if committed else directory.names():
             if PART.fullmatch(name):  # a commit that was given up midway
                 directory.remove(name)
         _remove_temporary_files(directory, job_uid)

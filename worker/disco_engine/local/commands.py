@@ -10,11 +10,6 @@ from disco_engine.local.rundir import RunDirectory
 from disco_engine.local.supervisor import ChildSpec, Role
 
 
-def worker_name(number: int) -> str:
-    """Return the id of a worker."""
-    return f"worker-{number}"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
     """How the processes of one job are started.
@@ -62,7 +57,7 @@ class Commands:
 
     def worker(self, number: int) -> ChildSpec:
         """Return how to start a worker."""
-        name = worker_name(number)
+        name = f"worker-{number}"
         return self._child(
             name,
             Role.WORKER,

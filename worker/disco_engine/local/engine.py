@@ -16,13 +16,14 @@ from typing import Self
 
 from disco.v1 import common_pb2, coordinator_pb2, job_pb2
 from disco_engine.local.client import CoordinatorClient
-from disco_engine.local.commands import Commands, worker_name
+from disco_engine.local.commands import Commands
 from disco_engine.local.errors import EngineError, NoRoomError
-from disco_engine.local.machine import MOST_SLOTS
+from disco_engine.local.machine import check_bearable
 from disco_engine.local.ports import ReservedPort
 from disco_engine.local.progress import ProgressBoard
 from disco_engine.local.rundir import RunDirectory
 from disco_engine.local.session import session_token
+from disco_engine.local.staff import Staff
 from disco_engine.local.supervisor import (
     SILENCE_S,
     ChildEnded,
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 _CANCEL_PATIENCE_S = 5.0
 _FINISH_PATIENCE_S = 10.0  # for workers that the coordinator has told to finish
 _OVER_PATIENCE_S = 2.0
-_DRAIN_PATIENCE_S = 30.0  # for workers that are not needed: longer than they give themselves
 
 
 class LocalEngine:
@@ -81,14 +81,11 @@ class LocalEngine:
         silence_s: float = SILENCE_S,
         values_file: Path | None = None,
     ) -> None:
-        _check_numbers(workers, slots, partition_services)
+        check_bearable(workers, slots, partition_services)
         partition_services = max(partition_services, spec.settings.copies)
         self._owner = os.getpid()
         self._spec = spec
-        self._hiring = threading.Lock()  # guards the next three
-        self._staff = [worker_name(number) for number in range(workers)]
-        self._hired = workers
-        self._hires = True
+        self._workers = workers  # at the start
         self._slots = slots
         self._services = partition_services
         self._token = session_token() if token is None else token
@@ -124,6 +121,7 @@ class LocalEngine:
             on_end=self._child_ended,
             silence_s=silence_s,
         )
+        self._staff = Staff(self._commands, self._supervisor)
 
     def start(self) -> Self:
         """Start all processes, without waiting for them.
@@ -133,7 +131,7 @@ class LocalEngine:
         """
         atexit.register(self.close)
         try:
-            self._start_all(self._hired)
+            self._start_all()
             self._client = CoordinatorClient(self._ports[0].address, self._token)
             self._values.client = self._client
             self._watcher.start()
@@ -205,23 +203,12 @@ class LocalEngine:
             ValueError: The number is less than 1, or more than this machine can take.
             OSError: A process cannot be started; those that could be, are there.
         """
-        _check_numbers(workers, self._slots, self._services)
-        with self._hiring:
-            if not self._hires:
-                return []
-            surplus = self._staff[workers:]
-            del self._staff[workers:]
-            self._supervisor.retire(surplus)
-            while len(self._staff) < workers:
-                child = self._commands.worker(self._hired)
-                self._supervisor.start(child)
-                self._hired += 1  # never the id of another: that one may still be at work
-                self._staff.append(child.id)
-        return surplus
+        check_bearable(workers, self._slots, self._services)
+        return self._staff.scale(workers)
 
     def see_off(self, workers: Sequence[str]) -> None:
         """Wait until worker processes that ``scale`` told to end have; kill them if need be."""
-        self._supervisor.see_off(workers, grace_s=_DRAIN_PATIENCE_S)
+        self._staff.see_off(workers)
 
     def results(self) -> list[coordinator_pb2.ResultPart]:
         """Return where the result's parts are, in order; they can be read until ``close``.
@@ -269,7 +256,7 @@ class LocalEngine:
     def kill(self) -> None:
         """End all processes at once, without asking them, and remove all files."""
         self._board.fail(EngineError("the local engine was told to end at once"))
-        self._hire_no_more()
+        self._staff.hire_no_more()
         self._supervisor.kill()
         self._release()
 
@@ -304,7 +291,7 @@ class LocalEngine:
 
     # --- the processes ------------------------------------------------------------------------
 
-    def _start_all(self, workers: int) -> None:
+    def _start_all(self) -> None:
         """Start every process, the first to be needed first.
 
         Raises:
@@ -316,12 +303,7 @@ class LocalEngine:
         job_file.write_bytes(self._spec.SerializeToString())
         self._spec = _without_code(self._spec)
         self._supervisor.start(self._commands.coordinator(job_file))
-        for number in range(workers):
-            self._supervisor.start(self._commands.worker(number))
-
-    def _hire_no_more(self) -> None:
-        with self._hiring:
-            self._hires = False
+        self._staff.scale(self._workers)
 
     def _child_ended(self, ended: ChildEnded) -> bool:
         """Say whether to start a child again, and tell those who watch."""
@@ -360,7 +342,7 @@ class LocalEngine:
 
     def _reduce(self) -> None:
         """End the processes that do not hold results."""
-        self._hire_no_more()
+        self._staff.hire_no_more()
         self._values.keep()
         told = self._board.error is None  # the coordinator has told the workers to finish
         self._supervisor.stop(Role.WORKER, patience_s=_FINISH_PATIENCE_S if told else 0.0)
@@ -410,15 +392,3 @@ class LocalEngine:
 def _without_code(spec: job_pb2.JobSpec) -> job_pb2.JobSpec:
     """Return what the engine itself needs to know: an engine may live long after its job."""
     return job_pb2.JobSpec(uid=spec.uid, output=spec.output if spec.HasField("output") else None)
-
-
-def _check_numbers(workers: int, slots: int, services: int) -> None:
-    numbers = {"workers": workers, "slots": slots, "partition_services": services}
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} is {number}: a local run needs at least 1")
-    if max(workers * slots, services) > MOST_SLOTS:
-        raise ValueError(
-            f"workers x slots is {workers * slots}, and partition services are {services}: this"
-            f" machine takes at most {MOST_SLOTS} of either"
-        )

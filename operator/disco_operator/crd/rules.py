@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from disco.manifest.model import PodSettings, Spec, Workers
+from disco.manifest.model import Spec
+from disco.manifest.pods import PodSettings, Workers
 
 CHANGEABLE = ("suspend", "cancel", "retry", "ttlSecondsAfterFinished", "activeDeadlineSeconds")
 """Fields of spec that may change after the job has started."""

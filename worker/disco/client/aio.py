@@ -1,33 +1,28 @@
-"""The client for programs with an event loop: one method for each call of ``disco.v1.Jobs``."""
+"""The client for programs with an event loop: one method for each call of ``disco.v1.Jobs``.
+
+``server`` opens the connection; ``streams`` has the calls whose answers are streams.
+"""
 
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from disco.client import decoding, submitted
-from disco.client.calls import Calls, endpoint_of, token_source
-from disco.client.connection import Connection
-from disco.client.counting import Counted, is_last
-from disco.client.errors import ClientError, GoneError, NotFoundError, NotPossibleError
-from disco.client.forwarding import forwarded
+from disco.client.errors import GoneError, NotFoundError, NotPossibleError
 from disco.client.outputs import Output
+from disco.client.streams import Streams, has_ended
 from disco.client.submission import Submission
 from disco.v1 import coordinator_pb2, jobs_pb2
-from disco_engine.phases import ENDED
-
-if TYPE_CHECKING:
-    from disco.v1.jobs_pb2_grpc import JobsAsyncStub
 
 _CHUNK_BYTES = 1024 * 1024
 _UPLOAD_S = 600.0
 
 
-class AsyncClient:
+class AsyncClient(Streams):
     """Talks to one server. Use it as an async context manager.
 
         async with AsyncClient(resolve()) as client:
@@ -43,42 +38,6 @@ class AsyncClient:
         connection: From ``disco.client.connection.resolve``.
         patience_s: Seconds to go on trying while a server that has answered before does not.
     """
-
-    def __init__(self, connection: Connection, *, patience_s: float = 60.0) -> None:
-        self._connection = connection
-        self._patience_s = patience_s
-        self._opened = AsyncExitStack()
-        self._calls: Calls | None = None
-        self._about: jobs_pb2.AboutReply | None = None
-
-    async def __aenter__(self) -> Self:
-        connection = self._connection
-        token = token_source(connection)
-        async with AsyncExitStack() as opened:
-            if connection.kubectl is None:
-                endpoint = endpoint_of(connection)
-            else:
-                forwarding = await opened.enter_async_context(forwarded(connection.kubectl))
-                endpoint = await forwarding.endpoint()
-                if not (connection.token or connection.token_file):
-                    token = forwarding.token
-            self._calls = Calls(endpoint, token, self._patience_s)
-            opened.push_async_callback(self._calls.close)
-            self._opened = opened.pop_all()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._opened.aclose()
-
-    async def about(self) -> jobs_pb2.AboutReply:
-        """Return what answers, and who is asking."""
-        request = jobs_pb2.AboutRequest()
-        return await self._open.call("About", self._stub.About, request)
 
     async def upload_code(self, code: bytes, *, namespace: str | None = None) -> str:
         """Bring a serialised ``disco.v1.JobCode``; return its SHA-256 in hexadecimal.
@@ -188,223 +147,6 @@ class AsyncClient:
                 return
             request.page_token = page.next_page_token
 
-    async def watch(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        cursor: str = "",
-        on_silence: Callable[[str], None] | None = None,
-    ) -> AsyncGenerator[jobs_pb2.WatchJobReply, None]:
-        """Yield how a job stands, and its events, until it has ended.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            cursor: Of the last reply that was seen; empty: from the oldest event that is kept.
-            on_silence: Called with a sentence when the server does not answer, and is asked again
-                and again; the next reply ends that, or an error.
-
-        Raises:
-            GoneError: The job was replaced by another of its name.
-        """
-        request = jobs_pb2.WatchJobRequest(
-            namespace=await self._in(namespace), name=name, cursor=cursor
-        )
-        replies = self._open.stream(
-            "Watch", self._stub.Watch, request, may_end=_has_ended, on_silence=on_silence
-        )
-        async with aclosing(replies):
-            async for reply in replies:
-                yield reply
-
-    async def logs(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        stage: str = "",
-        task: int | None = None,
-        attempt: int | None = None,
-        follow: bool = False,
-        cursor: str = "",
-    ) -> AsyncGenerator[jobs_pb2.LogsReply, None]:
-        """Yield what a job's code has printed; with *follow*, until the job has ended.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            stage: Only of this stage; empty: of all.
-            task: Only of this task of the stage.
-            attempt: Only of this attempt at it.
-            follow: Go on.
-            cursor: Of the last reply that was seen.
-        """
-        request = jobs_pb2.LogsRequest(
-            namespace=await self._in(namespace),
-            name=name,
-            stage=stage,
-            task=task,
-            attempt=attempt,
-            follow=follow,
-            cursor=cursor,
-        )
-        replies = self._open.stream("Logs", self._stub.Logs, request, may_end=lambda reply: True)
-        async with aclosing(replies):
-            async for reply in replies:
-                yield reply
-
-    async def results(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        first_part: int = 0,
-        parts: int = 0,
-        cursor: str = "",
-    ) -> AsyncGenerator[jobs_pb2.ResultsReply, None]:
-        """Yield the frames of a job's records, part by part.
-
-        The first reply has ``info``. If the records are in an output (``info.output_url``), nothing
-        follows. What comes is counted; with a *cursor* it cannot be.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            first_part: From 0.
-            parts: How many; 0: all that follow.
-            cursor: Of the last reply that was seen; the other arguments as then.
-
-        Raises:
-            NotPossibleError: The job has not succeeded, or its results are lost.
-            LostRecordsError: The counts differ.
-        """
-        request = jobs_pb2.ResultsRequest(
-            namespace=await self._in(namespace),
-            name=name,
-            first_part=first_part,
-            parts=parts,
-            cursor=cursor,
-        )
-        counted = Counted(f"{request.namespace}/{name}".lstrip("/"))
-        replies = self._open.stream("Results", self._stub.Results, request, may_end=is_last)
-        async with aclosing(replies):
-            async for reply in replies:
-                counted.add(reply)
-                yield reply
-                if is_last(reply):
-                    break
-        if not cursor:
-            counted.check()
-
-    async def batches(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        first_part: int = 0,
-        parts: int = 0,
-        trust: bool = False,
-        uid: str = "",
-    ) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
-        """Yield what ``records`` does, many at a time, which is faster: each can be read once."""
-        place = await self._in(namespace)
-        job = await self.get(name, namespace=place)
-        if uid not in ("", job.uid):
-            raise GoneError(_replaced(job))
-        shown = f"{job.namespace}/{job.name}"
-        trusted = decoding.may_trust(job.uid, trust=trust)
-        if job.results.output_url:
-            output = Output(info=job.results, job=shown, here=(await self._told()).kind == "local")
-            async for batch in output.batches(first_part, parts, trusted=trusted):
-                yield batch
-            return
-        replies = self.results(name, namespace=place, first_part=first_part, parts=parts)
-        async with aclosing(replies):
-            same = False
-            async for reply in replies:
-                if reply.blocks and not same:
-                    await self._check_same(job)
-                    same = True
-                if reply.blocks:
-                    yield decoding.pairs(reply.blocks, shown, trusted=trusted)
-
-    async def _check_same(self, job: jobs_pb2.Job) -> None:
-        """See that nobody has put another job in the place of the one that we trust."""
-        now = await self.get(job.name, namespace=job.namespace)
-        if now.uid != job.uid:
-            raise GoneError(_replaced(job))
-
-    async def values(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        key: str = "",
-        prefix: str = "",
-        keys_only: bool = False,
-    ) -> dict[str, bytes]:
-        """Return what a job's tasks that have finished put beside their records, keys ascending.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            key: Only this one; nothing is returned if there is none. Empty: all with *prefix*.
-            prefix: What the keys begin with.
-            keys_only: Have empty values.
-
-        Raises:
-            NotPossibleError: The job has ended, and they are not kept any more.
-        """
-        request = jobs_pb2.JobValuesRequest(
-            namespace=await self._in(namespace),
-            name=name,
-            key=key,
-            prefix=prefix,
-            keys_only=keys_only,
-        )
-        found: dict[str, bytes] = {}
-        replies = self._open.stream(
-            "Values", self._stub.Values, request, may_end=lambda reply: bool(reply and reply.last)
-        )
-        async with aclosing(replies):
-            async for reply in replies:
-                found.update((value.key, value.value) for value in reply.values)
-        return found
-
-    async def records(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        first_part: int = 0,
-        parts: int = 0,
-        trust: bool = False,
-        uid: str = "",
-    ) -> AsyncGenerator[tuple[Any, Any], None]:
-        """Yield the (key, value) records of a job, from its output if it has one.
-
-        Args:
-            name: Of the job.
-            namespace: None: the connection's.
-            first_part: From 0.
-            parts: How many; 0: all that follow.
-            trust: Read pickles, although this user has not submitted the job from here: whoever
-                wrote them can run any code here.
-            uid: Only if the job is still this one; empty: whichever it is.
-
-        Raises:
-            UntrustedError: There are pickles, and no reason to trust who wrote them.
-            LostRecordsError: The counts differ.
-        """
-        batches = self.batches(
-            name, namespace=namespace, first_part=first_part, parts=parts, trust=trust, uid=uid
-        )
-        async with aclosing(batches):
-            async for batch in batches:
-                for record in batch:
-                    yield record
-
     async def wait(
         self, name: str, *, namespace: str | None = None, timeout_s: float | None = None
     ) -> jobs_pb2.Job:
@@ -417,7 +159,7 @@ class AsyncClient:
             replies = self.watch(name, namespace=namespace)
             async with aclosing(replies):
                 async for reply in replies:
-                    if _has_ended(reply):
+                    if has_ended(reply):
                         break
             return await self.get(name, namespace=namespace)
 
@@ -467,30 +209,77 @@ class AsyncClient:
             if not error.tried_before:
                 raise
 
-    @property
-    def _open(self) -> Calls:
-        if self._calls is None:
-            raise ClientError("the client is not open: use it as `async with AsyncClient(...)`")
-        return self._calls
+    async def records(
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        first_part: int = 0,
+        parts: int = 0,
+        trust: bool = False,
+        uid: str = "",
+    ) -> AsyncGenerator[tuple[Any, Any], None]:
+        """Yield the (key, value) records of a job, from its output if it has one.
 
-    @property
-    def _stub(self) -> "JobsAsyncStub":
-        return self._open.stub
+        Args:
+            name: Of the job.
+            namespace: None: the connection's.
+            first_part: From 0.
+            parts: How many; 0: all that follow.
+            trust: Read pickles, although this user has not submitted the job from here: whoever
+                wrote them can run any code here.
+            uid: Only if the job is still this one; empty: whichever it is.
 
-    async def _in(self, namespace: str | None) -> str:
-        """Return the namespace that a call means."""
-        return namespace or self._connection.namespace or (await self._told()).default_namespace
+        Raises:
+            UntrustedError: There are pickles, and no reason to trust who wrote them.
+            LostRecordsError: The counts differ.
+        """
+        batches = self.batches(
+            name, namespace=namespace, first_part=first_part, parts=parts, trust=trust, uid=uid
+        )
+        async with aclosing(batches):
+            async for batch in batches:
+                for record in batch:
+                    yield record
 
-    async def _told(self) -> jobs_pb2.AboutReply:
-        """Return what the server tells about itself, asked once."""
-        if self._about is None:
-            self._about = await self.about()
-        return self._about
+    async def batches(
+        self,
+        name: str,
+        *,
+        namespace: str | None = None,
+        first_part: int = 0,
+        parts: int = 0,
+        trust: bool = False,
+        uid: str = "",
+    ) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
+        """Yield what ``records`` does, many at a time, which is faster: each can be read once."""
+        place = await self._in(namespace)
+        job = await self.get(name, namespace=place)
+        if uid not in ("", job.uid):
+            raise GoneError(_replaced(job))
+        shown = f"{job.namespace}/{job.name}"
+        trusted = decoding.may_trust(job.uid, trust=trust)
+        if job.results.output_url:
+            output = Output(info=job.results, job=shown, here=(await self._told()).kind == "local")
+            async for batch in output.batches(first_part, parts, trusted=trusted):
+                yield batch
+            return
+        replies = self.results(name, namespace=place, first_part=first_part, parts=parts)
+        async with aclosing(replies):
+            same = False
+            async for reply in replies:
+                if reply.blocks and not same:
+                    await self._check_same(job)
+                    same = True
+                if reply.blocks:
+                    yield decoding.pairs(reply.blocks, shown, trusted=trusted)
+
+    async def _check_same(self, job: jobs_pb2.Job) -> None:
+        """See that nobody has put another job in the place of the one that we trust."""
+        now = await self.get(job.name, namespace=job.namespace)
+        if now.uid != job.uid:
+            raise GoneError(_replaced(job))
 
 
 def _replaced(job: jobs_pb2.Job) -> str:
     return f"{job.namespace}/{job.name} is another job now: what the earlier one made is gone"
-
-
-def _has_ended(reply: jobs_pb2.WatchJobReply | None) -> bool:
-    return reply is not None and reply.job.phase in ENDED

@@ -1,6 +1,6 @@
 """Which server to talk to, and as whom: found in arguments, environment, config file or pod.
 
-A ``Connection`` only says so; ``disco.client.aio`` opens it.
+A ``Connection`` only says so; ``disco.client.server`` opens it.
 """
 
 import os

@@ -2,27 +2,52 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from datetime import datetime
+from functools import wraps
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from disco.client.aio import AsyncClient
 from disco.client.background import FORKED, background_loop
 from disco.client.connection import Connection
 from disco.client.errors import ClientError
-from disco.client.submission import Submission
-from disco.v1 import coordinator_pb2, jobs_pb2
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _CLOSE_S = 5.0
 
 
+def _blocking(
+    method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["Client", P], T]:
+    """Return the method of a ``Client`` that returns what *method* does."""
+
+    @wraps(method)
+    def call(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._session.run(lambda client: method(client, *args, **kwargs))
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[AsyncClient, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate["Client", P], Generator[T, None, None]]:
+    """Return the method of a ``Client`` that yields what *method* does."""
+
+    @wraps(method)
+    def call(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        return self._session.each(lambda client: method(client, *args, **kwargs))
+
+    return call
+
+
 class Client:
     """Talks to one server; its methods are those of ``disco.client.aio.AsyncClient``, blocking.
+
+    Where those are asynchronous generators, these are plain ones.
 
         with Client(resolve()) as client:
             for job in client.list():
@@ -30,7 +55,8 @@ class Client:
 
     Safe to use from several threads. What was not closed is closed when Python exits. An iterator
     holds what one message has brought; one that is not read to its end should be closed
-    (``close()``), as generators are.
+    (``close()``), as generators are. What ``watch`` is to call on silence is called on another
+    thread.
 
     Args:
         connection: From ``disco.client.connection.resolve``.
@@ -56,131 +82,19 @@ class Client:
         """End what runs, and let go of the connection. Doing it again does nothing."""
         self._close()
 
-    def about(self) -> jobs_pb2.AboutReply:
-        """Return what answers, and who is asking."""
-        return self._session.run(lambda client: client.about())
-
-    def upload_code(self, code: bytes, *, namespace: str | None = None) -> str:
-        """Bring a serialised ``disco.v1.JobCode``; return its SHA-256 in hexadecimal."""
-        return self._session.run(lambda client: client.upload_code(code, namespace=namespace))
-
-    def submit(
-        self,
-        submission: Submission,
-        *,
-        namespace: str | None = None,
-        name: str = "",
-        request_id: str = "",
-        dry_run: bool = False,
-    ) -> jobs_pb2.Job:
-        """Start a job, its code brought before, and return it."""
-        return self._session.run(
-            lambda client: client.submit(
-                submission, namespace=namespace, name=name, request_id=request_id, dry_run=dry_run
-            )
-        )
-
-    def get(self, name: str, *, namespace: str | None = None) -> jobs_pb2.Job:
-        """Return all about a job."""
-        return self._session.run(lambda client: client.get(name, namespace=namespace))
-
-    def list(
-        self,
-        *,
-        namespace: str | None = None,
-        all_namespaces: bool = False,
-        phases: Collection[coordinator_pb2.JobPhase.ValueType] = (),
-        label_selector: str = "",
-        created_from: datetime | None = None,
-        created_before: datetime | None = None,
-        page_size: int = 0,
-    ) -> Generator[jobs_pb2.Job, None, None]:
-        """Yield the jobs, ascending by namespace and name, a page at a time."""
-        return self._session.each(
-            lambda client: client.list(
-                namespace=namespace,
-                all_namespaces=all_namespaces,
-                phases=phases,
-                label_selector=label_selector,
-                created_from=created_from,
-                created_before=created_before,
-                page_size=page_size,
-            )
-        )
-
-    def watch(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        cursor: str = "",
-        on_silence: Callable[[str], None] | None = None,
-    ) -> Generator[jobs_pb2.WatchJobReply, None, None]:
-        """Yield how a job stands, and its events, until it has ended.
-
-        *on_silence* is called on another thread.
-        """
-        return self._session.each(
-            lambda client: client.watch(
-                name, namespace=namespace, cursor=cursor, on_silence=on_silence
-            )
-        )
-
-    def values(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        key: str = "",
-        prefix: str = "",
-        keys_only: bool = False,
-    ) -> dict[str, bytes]:
-        """Return what a job's tasks that have finished put beside their records, keys ascending."""
-        return self._session.run(
-            lambda client: client.values(
-                name, namespace=namespace, key=key, prefix=prefix, keys_only=keys_only
-            )
-        )
-
-    def logs(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        stage: str = "",
-        task: int | None = None,
-        attempt: int | None = None,
-        follow: bool = False,
-        cursor: str = "",
-    ) -> Generator[jobs_pb2.LogsReply, None, None]:
-        """Yield what a job's code has printed; with *follow*, until the job has ended."""
-        return self._session.each(
-            lambda client: client.logs(
-                name,
-                namespace=namespace,
-                stage=stage,
-                task=task,
-                attempt=attempt,
-                follow=follow,
-                cursor=cursor,
-            )
-        )
-
-    def results(
-        self,
-        name: str,
-        *,
-        namespace: str | None = None,
-        first_part: int = 0,
-        parts: int = 0,
-        cursor: str = "",
-    ) -> Generator[jobs_pb2.ResultsReply, None, None]:
-        """Yield the frames of a job's records, part by part."""
-        return self._session.each(
-            lambda client: client.results(
-                name, namespace=namespace, first_part=first_part, parts=parts, cursor=cursor
-            )
-        )
+    about = _blocking(AsyncClient.about)
+    upload_code = _blocking(AsyncClient.upload_code)
+    submit = _blocking(AsyncClient.submit)
+    get = _blocking(AsyncClient.get)
+    list = _iterating(AsyncClient.list)
+    watch = _iterating(AsyncClient.watch)
+    logs = _iterating(AsyncClient.logs)
+    values = _blocking(AsyncClient.values)
+    results = _iterating(AsyncClient.results)
+    wait = _blocking(AsyncClient.wait)
+    cancel = _blocking(AsyncClient.cancel)
+    retry = _blocking(AsyncClient.retry)
+    delete = _blocking(AsyncClient.delete)
 
     def records(
         self,
@@ -199,28 +113,6 @@ class Client:
             )
         ):
             yield from batch
-
-    def wait(
-        self, name: str, *, namespace: str | None = None, timeout_s: float | None = None
-    ) -> jobs_pb2.Job:
-        """Return the job when it has ended, however it did; its ``phase`` says how."""
-        return self._session.run(
-            lambda client: client.wait(name, namespace=namespace, timeout_s=timeout_s)
-        )
-
-    def cancel(self, name: str, *, namespace: str | None = None, reason: str = "") -> jobs_pb2.Job:
-        """Stop a job for good; ``wait`` tells when it has."""
-        return self._session.run(
-            lambda client: client.cancel(name, namespace=namespace, reason=reason)
-        )
-
-    def retry(self, name: str, *, namespace: str | None = None) -> jobs_pb2.Job:
-        """Run what is missing of a failed job."""
-        return self._session.run(lambda client: client.retry(name, namespace=namespace))
-
-    def delete(self, name: str, *, namespace: str | None = None, uid: str = "") -> None:
-        """Remove a job and all that it left but its output."""
-        self._session.run(lambda client: client.delete(name, namespace=namespace, uid=uid))
 
 
 class _Session:
@@ -250,8 +142,10 @@ class _Session:
     def each(
         self, call: Callable[[AsyncClient], AsyncGenerator[T, None]]
     ) -> Generator[T, None, None]:
-        """Yield what a call yields."""
-        stream = call(self._client)
+        """Return an iterator of what a call yields."""
+        return self._each(call(self._client))
+
+    def _each(self, stream: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         reading = asyncio.Lock()
         try:
             while True:

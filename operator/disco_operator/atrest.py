@@ -39,6 +39,11 @@ class Entry:
 
     def rest(self) -> None:
         """Expect no reader for a while."""
-        if self._body is not None:
-            self._packed = zlib.compress(json.dumps(self._body).encode(), level=1)
-            self._body = None
+        if self._body is None:
+            return
+        try:
+            text = json.dumps(self._body)
+        except RecursionError:
+            return  # from Python 3.12 on: what is nested so deeply stays as it is
+        self._packed = zlib.compress(text.encode(), level=1)
+        self._body = None

@@ -1,7 +1,7 @@
 """Compares the children that a job should have with those it has."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from disco_operator import names
 from disco_operator.children.coordinator import coordinator_deployment, coordinator_service
@@ -10,9 +10,9 @@ from disco_operator.children.network import network_policy
 from disco_operator.children.partition import partition_service, partition_set, services_of
 from disco_operator.children.spec import spec_config_map
 from disco_operator.children.workers import workers_deployment
-from disco_operator.cluster import Kind
+from disco_operator.cluster import Kind, kind_of
 from disco_operator.groups import groups_of
-from disco_operator.model import DiscoJob, Json, OperatorSettings, fingerprint
+from disco_operator.model import DiscoJob, Json, OperatorSettings
 from disco_operator.wanted import Wanted
 
 
@@ -22,11 +22,13 @@ class Changes:
 
     Attributes:
         delete: Kinds and names.
-        apply: Manifests of workloads that are missing or differ.
+        apply: Manifests of workloads that are missing, or whose pods must be replaced.
+        scale: Kinds, names and numbers of pods.
     """
 
     delete: tuple[tuple[Kind, str], ...] = ()
     apply: tuple[Json, ...] = ()
+    scale: tuple[tuple[Kind, str, int], ...] = ()
 
 
 def base_children(
@@ -65,6 +67,10 @@ def changes_to(
 ) -> Changes:
     """Return what must be done to the children so that they are as *wanted*.
 
+    Pods are replaced for the job's sake only. What a job computes is fixed once it has started, so
+    a template that would be another today comes from another operator, and replacing pods because
+    of that would take away what finished tasks, and finished jobs, have on their nodes' disks.
+
     Args:
         job: The job; it has a spec.
         wanted: What should be there.
@@ -77,18 +83,23 @@ def changes_to(
         for child in children
         if child["kind"] != "Pod" and job.owns(child)
     }
-    apply = tuple(
-        manifest
-        for manifest in map(_marked, _workloads(job, wanted, status, operator))
-        if _differs(manifest, mine.pop((manifest["kind"], manifest["metadata"]["name"]), None))
-    )
+    operator = replace(operator, job_image=status.get("image") or operator.job_image)
+    apply: list[Json] = []
+    scale: list[tuple[Kind, str, int]] = []
+    for manifest in _workloads(job, wanted, status, operator):
+        name, replicas = manifest["metadata"]["name"], manifest["spec"]["replicas"]
+        child = mine.pop((manifest["kind"], name), None)
+        if child is None or _is_to_be_replaced(child, manifest):
+            apply.append(manifest)
+        elif child["spec"].get("replicas") != replicas:  # or somebody has scaled it by hand
+            scale.append((kind_of(manifest), name, replicas))
     kinds = {"Deployment": Kind.DEPLOYMENT, "StatefulSet": Kind.STATEFULSET}
     gone = [
         (kinds[kind], name)
         for (kind, name), child in mine.items()
         if "deletionTimestamp" not in child["metadata"]
     ]
-    return Changes(delete=(*gone, *_released(job, status)), apply=apply)
+    return Changes(delete=(*gone, *_released(job, status)), apply=tuple(apply), scale=tuple(scale))
 
 
 def _workloads(
@@ -96,37 +107,33 @@ def _workloads(
 ) -> Iterator[Json]:
     if job.spec is None:
         return
+    run = status.get("runs", 0)
     if wanted.services is not None:
-        yield partition_set(job, wanted.services, operator)
+        yield _marked(partition_set(job, wanted.services, operator), "")
     if wanted.coordinator:
-        yield coordinator_deployment(job, services_of(job), operator, run=status.get("runs", 0))
+        coordinator = coordinator_deployment(job, services_of(job), operator, run=run)
+        yield _marked(coordinator, f"run {run}")
     factors = status.get("memoryFactor", {})
     for group in groups_of(job.key, job.spec):
         if group.name in wanted.workers:
-            yield workers_deployment(
-                job,
-                group,
-                wanted.workers[group.name],
-                operator,
-                memory_factor=factors.get(group.label, 1.0),
-                run=status.get("runs", 0),
+            factor = factors.get(group.label, 1.0)
+            workers = workers_deployment(
+                job, group, wanted.workers[group.name], operator, memory_factor=factor, run=run
             )
+            yield _marked(workers, f"run {run}, memory {factor:g}")
 
 
-def _marked(manifest: Json) -> Json:
-    """Return a manifest that carries its own fingerprint, to be compared later."""
-    annotations = {names.APPLIED_ANNOTATION: fingerprint(manifest)}
+def _marked(manifest: Json, made_for: str) -> Json:
+    """Return a manifest that says what its pods were made for, to be compared later."""
+    annotations = {names.MADE_FOR_ANNOTATION: made_for}
     return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
 
 
-def _differs(manifest: Json, child: Json | None) -> bool:
-    if child is None or "deletionTimestamp" in child["metadata"]:
+def _is_to_be_replaced(child: Json, manifest: Json) -> bool:
+    if "deletionTimestamp" in child["metadata"]:
         return True
-    applied = child["metadata"].get("annotations", {}).get(names.APPLIED_ANNOTATION)
-    mark = manifest["metadata"]["annotations"][names.APPLIED_ANNOTATION]
-    # Somebody may have scaled it by hand.
-    scaled = child["spec"].get("replicas") != manifest["spec"]["replicas"]
-    return bool(applied != mark or scaled)
+    made_for = child["metadata"].get("annotations", {}).get(names.MADE_FOR_ANNOTATION)
+    return bool(made_for != manifest["metadata"]["annotations"][names.MADE_FOR_ANNOTATION])
 
 
 def _released(job: DiscoJob, status: Json) -> Iterable[tuple[Kind, str]]:

@@ -126,6 +126,9 @@ class Cluster(Protocol):
     async def apply(self, manifest: Json) -> Json:
         """Make an object have what *manifest* says (server-side apply, forced); return it."""
 
+    async def scale(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
+        """Change how many pods a workload has, and nothing else; it may be gone."""
+
     async def delete(
         self,
         kind: Kind,

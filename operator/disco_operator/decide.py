@@ -80,6 +80,7 @@ def _start(
     status["runSince"] = written_time(now)
     status["activeSeconds"] = 0
     status["inputsHash"] = status.get("inputsHash") or job.inputs_hash
+    status["image"] = job.spec.image or status.get("image") or observed.job_image
     status["observedRetry"] = job.spec.retry
     status["phase"] = Phase.PENDING.value
     if is_true(status, Condition.SUSPENDED):

@@ -16,8 +16,10 @@ from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 MAX_REASON = 1_000
 LET_GO_S = 1.0
-MAX_PODS = 40
 """After the end of a job, before what is not watched is removed."""
+MAX_PODS = 40
+_ALL = "All"
+"""Of what has been released: even the partition services."""
 
 
 def stop_message(job: DiscoJob, status: Json) -> str:
@@ -159,7 +161,7 @@ def left_children(job: DiscoJob, status: Json, now: datetime) -> Wanted:
 
 def _released(wanted: Wanted) -> str:
     """Return what of the job is gone, in a word that the status keeps."""
-    return "Workers" if wanted.base else "All"
+    return "Workers" if wanted.base else _ALL
 
 
 def retry_wanted(job: DiscoJob) -> bool:
@@ -173,6 +175,8 @@ def reopened(job: DiscoJob, status: Json) -> Json:
     """Return the status of a job that starts again after it failed."""
     gone = ("completionTime", "stopping", "released", "results", "failures", "memoryFactor")
     kept = {name: value for name, value in status.items() if name not in gone}
+    if status.get("released") == _ALL:  # nothing is left that pods of another image might not read
+        kept.pop("image", None)
     for kind in (Condition.SUCCEEDED, Condition.FAILED, Condition.RESULTS_AVAILABLE):
         drop_condition(kept, kind)
     kept["coordinator"] = {"epoch": 0, "lastEvent": 0}

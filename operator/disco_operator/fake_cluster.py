@@ -125,6 +125,15 @@ class FakeCluster:
             self._store(key, body)
         return deepcopy(self._objects[key])
 
+    async def scale(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
+        """Change how many pods a workload has, and nothing else; it may be gone."""
+        self._may_fail("scale", kind)
+        key = (kind, namespace, name)
+        known = self._objects.get(key)
+        if known is not None and known["spec"].get("replicas") != replicas:
+            self._wrote("scale", key)
+            self._store(key, known | {"spec": known["spec"] | {"replicas": replicas}})
+
     async def delete(
         self,
         kind: Kind,

@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from disco_operator.api import APPLY_PATCH, JSON, JSON_PATCH, TIMEOUT_S, Api, Reply, refusal
+from disco_operator.api import (
+    APPLY_PATCH,
+    JSON,
+    JSON_PATCH,
+    MERGE_PATCH,
+    TIMEOUT_S,
+    Api,
+    Reply,
+    refusal,
+)
 from disco_operator.cache import slim
 from disco_operator.cluster import (
     RESOURCES,
@@ -111,6 +120,17 @@ class KubeCluster:
             content_type=APPLY_PATCH,
         )  # fmt: skip
         return _accepted(reply, what)
+
+    async def scale(self, kind: Kind, namespace: str, name: str, replicas: int) -> None:
+        """Change how many pods a workload has, and nothing else; it may be gone."""
+        what = f"scale {kind} {namespace}/{name}"
+        reply = await self._write(
+            "PATCH", path_of(kind, namespace, name), what=what,
+            query={"fieldManager": MANAGER}, body={"spec": {"replicas": replicas}},
+            content_type=MERGE_PATCH,
+        )  # fmt: skip
+        if reply.status != 404:
+            _accepted(reply, what)
 
     async def delete(
         self,

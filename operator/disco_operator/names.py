@@ -13,8 +13,8 @@ from disco_operator.model import GROUP, MANAGER, DiscoJob, JobKey, Json
 JOB_LABEL = f"{GROUP}/job"
 ROLE_LABEL = f"{GROUP}/role"
 STAGE_LABEL = f"{GROUP}/stage"
-APPLIED_ANNOTATION = f"{GROUP}/applied"
-"""Fingerprint of the manifest that a child was applied from."""
+MADE_FOR_ANNOTATION = f"{GROUP}/made-for"
+"""Of a workload: the run of the job, and what else its pods are replaced for when it changes."""
 RUN_ANNOTATION = f"{GROUP}/run"
 """How often the job had been started again when a pod was made."""
 

@@ -170,6 +170,7 @@ class Reconciler:
             code_problem=problem,
             node_ready=self._cache.node_ready,
             active_jobs=self._cache.active_jobs,
+            job_image=self._operator.job_image,
         )
 
     def _base_is_due(self, job: DiscoJob, news: News) -> bool:
@@ -248,6 +249,8 @@ class Reconciler:
             await self._cluster.delete(kind, namespace, name)
         for manifest in changes.apply:
             await self._cluster.apply(manifest)
+        for kind, name, replicas in changes.scale:
+            await self._cluster.scale(kind, namespace, name, replicas)
         if "released" in decision.status:
             self._ensured.pop(job.uid, None)  # some of it is gone, and a retry needs it again
 

@@ -20,6 +20,7 @@ class Observed:
         code_problem: Why there is no code.
         node_ready: Whether a node is ready; None: not known.
         active_jobs: How many jobs there are that have not ended, this one included.
+        job_image: The operator's, for jobs that start now and name none.
     """
 
     children: Sequence[Json] = ()
@@ -29,6 +30,7 @@ class Observed:
     code_problem: str = ""
     node_ready: Callable[[str], bool | None] = lambda _: None
     active_jobs: int = 1
+    job_image: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,6 +74,11 @@ def _bookkeeping() -> Schema:
         "inputsHash": _text(
             "Fingerprint of what the job was started with, to notice changes of spec.inputs.", 64
         ),
+        "image": _text(
+            "The image of its pods, unless a podTemplate names another: that of spec, or what was"
+            " the operator's default when the job started. No upgrade changes it.",
+            1024,
+        ),
         "runs": _count("How many times the job was started again by spec.retry."),
         "runSince": _time("Since when the job has been running without a pause."),
         "activeSeconds": _count(

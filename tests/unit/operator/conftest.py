@@ -130,6 +130,7 @@ class Story:
             code_problem=self.code_problem,
             node_ready=self.nodes.get,
             active_jobs=self.active_jobs,
+            job_image=OPERATOR.job_image,
         )
         job = self.job
         self.decision = decide(job, observed, self.now)
@@ -146,6 +147,8 @@ class Story:
                     "creationTimestamp": written_time(self.now),
                 }
                 self.workloads[metadata["name"]] = {**manifest, "metadata": metadata}
+            for _, name, replicas in changes.scale:
+                self.workloads[name]["spec"]["replicas"] = replicas
         self.status = self.decision.status
         self.said += [entry.reason for entry in self.decision.announcements]
         self.messages += [entry.message for entry in self.decision.announcements]

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from disco_operator.changes import base_children, changes_to
 from disco_operator.children.network import network_policy
 from disco_operator.children.pods import merged
 from disco_operator.children.spec import SpecTooLargeError, job_message
+from disco_operator.cluster import Kind
 from disco_operator.names import slug
 
 FULL = {
@@ -247,4 +249,29 @@ def test_a_workload_scaled_by_hand_is_put_right(build: Any) -> None:
     changes = changes_to(
         story.job, wanted, tuple(story.workloads.values()), story.status, build.OPERATOR
     )
-    assert [manifest["metadata"]["name"] for manifest in changes.apply] == ["j-workers"]
+    assert changes.scale == ((Kind.DEPLOYMENT, "j-workers", 2),)
+    assert not changes.apply
+
+
+def test_an_operator_that_would_make_other_pods_replaces_none(build: Any) -> None:
+    story = build.Story().running()
+    upgraded = replace(build.OPERATOR, job_image="disco:next")
+    there = tuple(story.workloads.values())
+    for workload in there:  # as if the operator before had left out something that this one sets
+        del workload["spec"]["template"]["spec"]["enableServiceLinks"]
+
+    changes = changes_to(story.job, story.decision.wanted, there, story.status, upgraded)
+
+    assert not changes.apply
+    assert not changes.scale
+
+
+def test_what_is_made_after_an_upgrade_has_the_image_that_the_job_started_with(build: Any) -> None:
+    story = build.Story().running()
+    upgraded = replace(build.OPERATOR, job_image="disco:next")
+
+    changes = changes_to(story.job, story.decision.wanted, (), story.status, upgraded)
+
+    assert {
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] for manifest in changes.apply
+    } == {build.OPERATOR.job_image}

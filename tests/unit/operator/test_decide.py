@@ -165,6 +165,21 @@ def test_retry_runs_a_failed_job_again_with_new_pods(story: Story, build: Build)
     assert story.condition("Succeeded") == ("True", "Succeeded")
 
 
+def test_a_retry_has_the_image_of_the_first_run_as_long_as_something_of_it_is_kept(
+    story: Story, build: Build
+) -> None:
+    story.running()
+    story.hears(build.progress((0, 0, 9), phase="FAILED", message="it broke")).look()
+    story.hears(None).look()
+    story.status["image"] = "disco:before"
+    story.set(retry=1).look()
+    assert story.status["image"] == "disco:before"
+    story.hears(build.progress((0, 0, 9), phase="FAILED", message="it broke")).look()
+    story.hears(None).after(3601).look()
+    story.set(retry=2).look()
+    assert story.status["image"] == build.OPERATOR.job_image
+
+
 def test_a_retry_waits_until_the_pods_of_the_run_before_are_gone(
     story: Story, build: Build
 ) -> None:

@@ -12,17 +12,17 @@ from disco_operator.model import DiscoJob, JobKey
 
 bear_deep_json()
 depth = 10_000
-text = '{"a":' * depth + "1" + "}" * depth
-body = {
+params = '{"a":' * depth + "1" + "}" * depth
+text = '''{
     "metadata": {
         "namespace": "ns", "name": "j", "uid": "u", "resourceVersion": "1",
-        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "creationTimestamp": "2026-01-01T00:00:00Z"
     },
-    "spec": {"job": "a:B", "inputs": ["x"], "params": json.loads(text)},
-    "status": {"completionTime": "2026-01-01T00:00:00Z"},
-}
+    "spec": {"job": "a:B", "inputs": ["x"], "params": PARAMS},
+    "status": {"completionTime": "2026-01-01T00:00:00Z"}
+}'''
 cache = Cache()
-cache.heard(Kind.DISCOJOB, "ADDED", json.loads(json.dumps(body)))
+cache.heard(Kind.DISCOJOB, "ADDED", json.loads(text.replace("PARAMS", params)))
 job = DiscoJob.from_body(cache.job(JobKey("ns", "j")))
 print(job.problem)
 """

@@ -220,6 +220,19 @@ async def test_apply_is_forced_server_side_apply() -> None:
         assert asked.body == POD
 
 
+async def test_scaling_changes_the_number_of_pods_and_nothing_else() -> None:
+    async with a_server() as (server, api):
+        server.will_say(200, {})
+        await cluster_of(api).scale(Kind.STATEFULSET, "ns", "j-ps", 0)
+        server.will_refuse(404, "NotFound")
+        await cluster_of(api).scale(Kind.DEPLOYMENT, "ns", "gone", 2)
+        asked = server.asked[0]
+        assert asked.method == "PATCH"
+        assert asked.path == "/apis/apps/v1/namespaces/ns/statefulsets/j-ps"
+        assert asked.content_type == "application/merge-patch+json"
+        assert asked.body == {"spec": {"replicas": 0}}
+
+
 @pytest.mark.parametrize(("status", "reason"), [(404, "NotFound"), (409, "Conflict")])
 async def test_deleting_what_is_gone_or_another_is_normal(status: int, reason: str) -> None:
     async with a_server() as (server, api):

@@ -349,7 +349,7 @@ async def test_a_refusal_is_told_once_even_while_workers_are_at_work(
     await world.look()
     for replicas in (3, 3, 3):
         world.submit(workers={"replicas": replicas})
-        world.cluster.fail("apply", error)
+        world.cluster.fail("scale", error)
         await world.look()
         running = next(c for c in world.status["conditions"] if c["type"] == "Running")
         assert (running["status"], running["reason"]) == ("True", reason)

@@ -5,7 +5,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from tests.integration.test_partition_service import (
+from tests.integration.partition_service import (
     DISCARDED,
     SEALED,
     A,

@@ -1,8 +1,6 @@
-"""A whole job, told as stories: planning, running, retries, workers, the end."""
+"""A whole job, told as stories: planning, running, retries, the end."""
 
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 
@@ -17,30 +15,19 @@ from disco_engine.core.actions import (
     FinishJob,
     JobPhase,
     Outcome,
-    RecordPlan,
     Seal,
     Work,
 )
-from disco_engine.core.disks import FULL_PATIENCE_S
 from disco_engine.core.events import (
-    AttemptFailed,
-    AttemptFinished,
     CancelRequested,
     CreditGranted,
-    Event,
     PlanRecorded,
     Sealed,
     SealRefused,
     ServiceAttached,
-    ServiceFull,
     ServiceLost,
     Tick,
-    WorkerDraining,
-    WorkerHeard,
-    WorkerJoined,
-    WorkerLost,
 )
-from disco_engine.core.exclusion import EXCLUDED_S
 from disco_engine.core.job import JobMachine
 from disco_engine.core.model import (
     AttemptId,
@@ -49,124 +36,19 @@ from disco_engine.core.model import (
     FailureKind,
     Group,
     Grouping,
-    Label,
     Layout,
     NodeName,
     Plan,
     SealedAttempt,
-    ServiceId,
     Stage,
-    TaskInput,
     Totals,
-    WorkerId,
 )
 from disco_engine.core.settings import JobSettings
 from disco_engine.core.task import IllegalTransition
 
-PS0, PS1 = ServiceId("ps-0"), ServiceId("ps-1")
-W1, W2 = WorkerId("w1"), WorkerId("w2")
-BOOM = Failure(kind=FailureKind.USER, message="ZeroDivisionError: division by zero")
+from .stories import BOOM, PS0, PS1, W1, W2, Job, only, plan_of
+
 GONE = Failure(kind=FailureKind.INFRASTRUCTURE, message="ps-0 does not answer")
-Some = TypeVar("Some", bound=Action)
-
-
-def only(actions: Iterable[Action], kind: type[Some]) -> list[Some]:
-    return [action for action in actions if isinstance(action, kind)]
-
-
-def plan_of(*groupings: Grouping, inputs: int = 2) -> Plan:
-    return Plan(
-        stages=tuple(Stage(name=f"s{i}", grouping=g) for i, g in enumerate(groupings, 1)),
-        inputs=tuple(TaskInput(urls=(f"in-{i}",)) for i in range(inputs)),
-    )
-
-
-class Job:
-    """A machine, and short names for what happens to it."""
-
-    def __init__(
-        self,
-        *,
-        has_output: bool = False,
-        services: tuple[ServiceId, ...] = (PS0,),
-        settings: JobSettings | None = None,
-    ) -> None:
-        self.now = 0.0
-        self.held: dict[ServiceId, dict[AttemptId, SealedAttempt]] = {n: {} for n in services}
-        self.pushed: dict[AttemptId, dict[Label, Totals]] = {}
-        self.machine = JobMachine(
-            settings or JobSettings(),
-            epoch=1,
-            has_output=has_output,
-            services=services,
-            now=0.0,
-        )
-
-    def tell(self, *events: Event) -> list[Action]:
-        return [action for event in events for action in self.machine.handle(event)]
-
-    def attach(self, service: ServiceId = PS0, node: str = "n1") -> list[Action]:
-        """Have a service tell all that was sealed there."""
-        return self.tell(
-            ServiceAttached(
-                service=service,
-                node=NodeName(node),
-                incarnation="first",
-                sealed=tuple(self.held[service].values()),
-                now=self.now,
-            )
-        )
-
-    def join(self, worker: WorkerId = W1, credit: int = 10, node: str = "n1") -> list[Action]:
-        join = WorkerJoined(worker=worker, node=NodeName(node), slots=10, now=self.now)
-        return self.tell(join, CreditGranted(worker=worker, tasks=credit, now=self.now))
-
-    def finish(self, assign: Assign, labels: Iterable[Label] = (0,)) -> list[Action]:
-        result = AttemptResult(labels={label: Totals(1, 2, 30) for label in labels})
-        return self.result(assign, result)
-
-    def result(self, assign: Assign, result: AttemptResult) -> list[Action]:
-        self.pushed[assign.id] = dict(result.labels)
-        return self.tell(
-            AttemptFinished(id=assign.id, worker=assign.worker, result=result, now=self.now)
-        )
-
-    def fail(self, assign: Assign, failure: Failure = BOOM) -> list[Action]:
-        return self.tell(
-            AttemptFailed(id=assign.id, worker=assign.worker, failure=failure, now=self.now)
-        )
-
-    def sealed(self, actions: Iterable[Action]) -> list[Action]:
-        """Have all seals that were asked for answered, and audits too."""
-        answers = self.only_sealed(actions)
-        for audit in only(answers, Audit):
-            answers += self.attach(audit.service)
-        return answers
-
-    def only_sealed(self, actions: Iterable[Action]) -> list[Action]:
-        """Have all seals that were asked for answered."""
-        answers = []
-        for seal in only(actions, Seal):
-            labels = self.pushed[seal.id]
-            self.held[seal.service][seal.id] = SealedAttempt(
-                id=seal.id, group=seal.group, labels=labels
-            )
-            answers += self.tell(Sealed(id=seal.id, service=seal.service))
-        return answers
-
-    def after(self, seconds: float) -> list[Action]:
-        self.now += seconds
-        heard = [WorkerHeard(worker=w, now=self.now) for w in (W1, W2)]
-        return self.tell(*heard, Tick(now=self.now))
-
-    def planned(self, plan: Plan) -> list[Assign]:
-        """Join a worker, let it make *plan*, and return what is assigned then."""
-        (assign,) = only([*self.attach(), *self.join()], Assign)
-        assert assign.work is Work.PLAN
-        (record,) = only(self.result(assign, AttemptResult(plan=plan)), RecordPlan)
-        assert record.plan == plan
-        return only(self.tell(PlanRecorded()), Assign)
-
 
 # --- from the start to the end ----------------------------------------------------------------
 
@@ -447,165 +329,6 @@ def test_reports_of_another_epoch_are_ignored() -> None:
     assert job.tell(SealRefused(id=old, service=PS0, reason="")) == []
     # Readers would see it, and nobody counts on it.
     assert job.tell(Sealed(id=old, service=PS0)) == [Drop(service=PS0, id=old)]
-
-
-# --- workers ----------------------------------------------------------------------------------
-
-
-def test_a_few_tasks_are_spread_over_the_workers() -> None:
-    job = Job()
-    job.join(W2)
-    assigned = job.planned(plan_of(Grouping.SPLIT, inputs=2))
-    assert {a.worker for a in assigned} == {W1, W2}
-
-
-def test_a_worker_never_gets_more_than_its_credit_or_its_share() -> None:
-    job = Job()
-    first = job.planned(plan_of(Grouping.SPLIT, inputs=101))
-    assert len(first) == 9  # 10, less the plan's
-    job.join(W2, credit=0)
-    assert not only(job.sealed(job.finish(first.pop())), Assign)
-    assert len(only(job.tell(CreditGranted(worker=W1, tasks=100, now=0.0)), Assign)) == 25 - 8
-
-
-def test_a_stage_s_first_seal_lets_workers_queue_its_tasks_at_once() -> None:
-    """Nobody else would wake those who have credit left: their slots are busy."""
-    job = Job()
-    job.attach()
-    (assign,) = only(job.join(credit=100), Assign)
-    job.result(assign, AttemptResult(plan=plan_of(Grouping.SPLIT, inputs=50)))
-    first = only(job.tell(PlanRecorded()), Assign)
-    assert len(first) == 10  # as many as it has slots
-    finished = job.finish(first[0])
-    assert len(only(finished, Assign)) == 1  # for the slot that is free
-    assert len(only(job.sealed(finished), Assign)) == 50 - 11
-
-
-def test_silence_for_longer_than_the_lease_loses_a_worker_and_its_attempts_run_again() -> None:
-    job = Job()
-    first = job.planned(plan_of(Grouping.SPLIT, inputs=1))
-    job.now = 10.0
-    job.join(W2)
-    actions = job.tell(Tick(now=16.0))
-    assert [a.kind for a in only(actions, Announce)] == ["worker-lost"]
-    assert only(actions, Discard) == [Discard(service=PS0, id=first[0].id)]
-    actions = job.tell(Tick(now=17.0))
-    assert [(a.worker, a.id.attempt) for a in only(actions, Assign)] == [(W2, 2)]
-    # The lost worker finishes after all: it was discarded, and the rival goes on.
-    assert job.finish(first[0]) == []
-
-
-def test_a_worker_that_comes_back_keeps_what_it_still_has() -> None:
-    job = Job()
-    first = job.planned(plan_of(Grouping.SPLIT, inputs=4))
-    kept, lost = first[0], first[1]
-    back = WorkerJoined(
-        worker=W1, node=NodeName("n1"), slots=1, attempts=frozenset({kept.id}), now=0.0
-    )
-    actions = job.tell(back)
-    assert lost.id in {a.id for a in only(actions, Discard)}
-    assert kept.id not in {a.id for a in only(actions, Discard)}
-    assert only(job.finish(kept), Seal)
-
-
-def test_a_worker_that_comes_back_with_what_was_given_up_is_told_to_stop() -> None:
-    job = Job()
-    first = job.planned(plan_of(Grouping.SPLIT, inputs=1))
-    job.tell(WorkerLost(worker=W1, reason="its stream broke"))
-    attempts = frozenset({first[0].id})
-    back = WorkerJoined(worker=W1, node=NodeName("n1"), slots=1, attempts=attempts, now=0.0)
-    assert [a.id for a in only(job.tell(back), CancelAttempt)] == [first[0].id]
-
-
-def test_a_draining_worker_gets_no_more_tasks() -> None:
-    job = Job()
-    first = job.planned(plan_of(Grouping.SPLIT, inputs=30))
-    job.tell(WorkerDraining(worker=W1))
-    job.tell(CreditGranted(worker=W1, tasks=5, now=0.0))
-    assert not only(job.sealed(job.finish(first[0])), Assign)
-
-
-def test_credit_of_a_worker_nobody_knows_is_ignored() -> None:
-    job = Job()
-    job.attach()
-    assert job.tell(CreditGranted(worker=W2, tasks=5, now=0.0)) == []
-
-
-def test_a_worker_on_which_different_tasks_fail_is_excluded_for_a_while() -> None:
-    job = Job(settings=JobSettings(exclude_after_failures=3, max_attempts=100))
-    assigned = [a for a in job.planned(plan_of(Grouping.SPLIT, inputs=12)) if a.worker == W1]
-    job.join(W2, credit=100)
-    for assign in assigned[:2]:
-        job.fail(assign)
-    actions = job.fail(assigned[2])
-    assert [a.worker for a in only(actions, Announce) if a.kind == "excluded"] == [W1]
-    job.tell(CreditGranted(worker=W1, tasks=10, now=job.now))
-    assert {a.worker for a in only(job.after(8.0), Assign)} == {W2}
-    for assign in assigned[3:]:
-        job.sealed(job.finish(assign))
-    back = job.after(EXCLUDED_S)
-    assert W1 not in job.machine._run.workers.excluded
-    assert not only(back, FinishJob)
-
-
-def test_failures_of_one_task_exclude_nobody() -> None:
-    job = Job(settings=JobSettings(max_attempts=10))
-    assigned = job.planned(plan_of(Grouping.SPLIT, inputs=1))
-    job.join(W2, credit=0)
-    for _ in range(5):
-        assert "excluded" not in {a.kind for a in only(job.fail(assigned[0]), Announce)}
-        assigned = only([*job.after(10.0), *job.after(10.0)], Assign)
-
-
-def test_the_only_worker_is_never_excluded_so_the_user_sees_the_own_error() -> None:
-    job = Job()
-    todo = job.planned(plan_of(Grouping.SPLIT, inputs=6))
-    end: list[FinishJob] = []
-    while not end:
-        end = only([action for assign in todo for action in job.fail(assign)], FinishJob)
-        todo = only(job.after(12.0), Assign)
-        job.tell(CreditGranted(worker=W1, tasks=6, now=job.now))
-    assert end[0].failure == BOOM
-    assert "failed 4 times" in end[0].message
-
-
-def test_an_excluded_worker_is_used_again_when_the_others_are_gone() -> None:
-    job = Job(settings=JobSettings(exclude_after_failures=1, max_attempts=10))
-    first = job.planned(plan_of(Grouping.SPLIT, inputs=1))
-    job.join(W2, credit=1)
-    job.fail(first[0])
-    assert job.machine._run.workers.excluded == [W1]
-    assert [a.worker for a in only(job.after(1.0), Assign)] == [W2]
-    job.tell(WorkerLost(worker=W2, reason="gone"))
-    assert [a.worker for a in only(job.after(1.0), Assign)] == [W1]
-
-
-# --- disks ------------------------------------------------------------------------------------
-
-
-def test_a_full_service_gets_nothing_and_when_all_are_full_the_job_waits_then_fails() -> None:
-    job = Job()
-    job.attach()
-    (assign,) = only(job.join(), Assign)
-    job.tell(ServiceFull(service=PS0, full=True, reason="/data has 2 of 2 bytes used"))
-    job.result(assign, AttemptResult(plan=plan_of(Grouping.SPLIT)))
-    assert not only(job.tell(PlanRecorded()), Assign)
-    assert not only(job.after(1.0), FinishJob)
-    (end,) = only(job.after(FULL_PATIENCE_S), FinishJob)
-    assert end.message == (
-        "no partition service takes more output, and nothing runs that could free space"
-        " (ps-0: /data has 2 of 2 bytes used)"
-    )
-
-
-def test_a_service_with_space_again_is_used_again() -> None:
-    job = Job()
-    job.attach()
-    (assign,) = only(job.join(), Assign)
-    job.tell(ServiceFull(service=PS0, full=True))
-    job.result(assign, AttemptResult(plan=plan_of(Grouping.SPLIT)))
-    job.tell(PlanRecorded())
-    assert len(only(job.tell(ServiceFull(service=PS0, full=False)), Assign)) == 2
 
 
 # --- size -------------------------------------------------------------------------------------

@@ -1,8 +1,5 @@
 """Outputs that two services keep: what becomes of them when one is lost, restarts or comes back."""
 
-from collections.abc import Iterable
-from typing import TypeVar
-
 from disco_engine.core.actions import Action, Announce, Assign, Discard, Drop, Seal
 from disco_engine.core.events import (
     AttemptFinished,
@@ -35,6 +32,8 @@ from disco_engine.core.model import (
 )
 from disco_engine.core.settings import JobSettings
 
+from .stories import only
+
 PS0, PS1, PS2 = (ServiceId(f"ps-{index}") for index in range(3))
 W0 = WorkerId("w0")
 PART = Totals(1, 2, 30)
@@ -45,11 +44,6 @@ PLAN = Plan(
     ),
     inputs=(TaskInput(urls=("in-0",)),),
 )
-Some = TypeVar("Some", bound=Action)
-
-
-def only(actions: Iterable[Action], kind: type[Some]) -> list[Some]:
-    return [action for action in actions if isinstance(action, kind)]
 
 
 def left(assign: Assign) -> SealedAttempt:

@@ -1,8 +1,5 @@
 """Partition services that die, restart or come back, and coordinators that take over."""
 
-from collections.abc import Iterable
-from typing import TypeVar
-
 import pytest
 
 from disco_engine.core.actions import (
@@ -45,12 +42,12 @@ from disco_engine.core.model import (
     Plan,
     SealedAttempt,
     ServiceId,
-    Stage,
-    TaskInput,
     Totals,
     WorkerId,
 )
 from disco_engine.core.settings import JobSettings
+
+from .stories import only, plan_of
 
 PS0, PS1 = ServiceId("ps-0"), ServiceId("ps-1")
 N0, N1 = NodeName("n0"), NodeName("n1")
@@ -58,18 +55,6 @@ NODES = {PS0: N0, PS1: N1}
 W0, W1 = WorkerId("w0"), WorkerId("w1")
 PART = Totals(1, 2, 30)
 GONE = Failure(kind=FailureKind.INFRASTRUCTURE, message="ps-0 does not answer")
-Some = TypeVar("Some", bound=Action)
-
-
-def only(actions: Iterable[Action], kind: type[Some]) -> list[Some]:
-    return [action for action in actions if isinstance(action, kind)]
-
-
-def plan_of(*groupings: Grouping, inputs: int = 2) -> Plan:
-    return Plan(
-        stages=tuple(Stage(name=f"s{i}", grouping=g) for i, g in enumerate(groupings, 1)),
-        inputs=tuple(TaskInput(urls=(f"in-{i}",)) for i in range(inputs)),
-    )
 
 
 def sealed(stage: int, task: int, group: Group, *labels: Label, epoch: int = 1) -> SealedAttempt:

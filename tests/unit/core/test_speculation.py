@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -54,15 +53,12 @@ from disco_engine.core.settings import JobSettings
 from disco_engine.core.speculation import FEW, MIN_RUN_S
 from disco_engine.core.yardstick import Yardstick
 
+from .stories import only
+
 PS0, PS1 = ServiceId("ps-0"), ServiceId("ps-1")
 SETTINGS = JobSettings(speculation_multiplier=2.0, speculation_quantile=0.75, worker_lease_s=1000.0)
 BOOM = Failure(kind=FailureKind.USER, message="boom")
 LEFT = Failure(kind=FailureKind.INFRASTRUCTURE, message="the worker is draining")
-Some = TypeVar("Some", bound=Action)
-
-
-def only(actions: Iterable[Action], kind: type[Some]) -> list[Some]:
-    return [action for action in actions if isinstance(action, kind)]
 
 
 class Crowd:

@@ -10,7 +10,8 @@ from disco_engine.core.events import AttemptFinished, CreditGranted, Sealed, Sea
 from disco_engine.core.model import AttemptResult, Group, Grouping, TaskRef, Values
 from disco_engine.core.values import ValueBook, key_problem
 
-from .test_job_losses import PS0, PS1, W0, W1, Job, only, plan_of, sealed
+from .stories import only, plan_of
+from .test_job_losses import PS0, PS1, W0, W1, Job, sealed
 
 A: Values = (("k", b"a"),)
 B: Values = (("k", b"b"), ("other", b"o"))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-import pytest
-import pytest_asyncio
 
 from disco.v1 import (
     common_pb2,
@@ -29,7 +26,6 @@ from disco.v1 import (
 from disco_engine.core import label_table
 from disco_engine.core.model import Totals
 from disco_engine.core.settings import JobSettings
-from disco_engine.local.ports import ReservedPort
 from disco_engine.rpc import TOKEN_VARIABLE, aio_channel, credentials_of
 from disco_engine.wire import settings_to_wire
 
@@ -161,6 +157,16 @@ class Job:
         async with asyncio.timeout(PATIENCE_S):
             return [reply async for reply in call]
 
+    async def until_done(self, tasks: int) -> None:
+        """Wait until so many tasks of the first stage are done."""
+        stub = coordinator_pb2_grpc.CoordinatorStub(await self.channel(self.coordinator.address))
+        call = stub.Watch(coordinator_pb2.WatchRequest(), metadata=credentials_of(TOKEN))
+        async with asyncio.timeout(PATIENCE_S):
+            async for reply in call:
+                if reply.progress.stages and reply.progress.stages[0].tasks_done >= tasks:
+                    break
+        call.cancel()
+
     async def close(self) -> None:
         await self.channels.aclose()
         for child in (self.coordinator, *self.services):
@@ -264,262 +270,3 @@ class Worker:
             message = await self._call.read()
         assert isinstance(message, coordinator_pb2.CoordinatorMessage), "the stream has ended"
         return message
-
-
-@pytest_asyncio.fixture
-async def job(tmp_path: Path) -> AsyncIterator[Job]:
-    made = Job(tmp_path)
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-@pytest_asyncio.fixture
-async def running(job: Job) -> Job:
-    """Give a job whose partition services and coordinator serve."""
-    for number in range(len(job.services)):
-        await job.serve_partition(number)
-    await job.coordinator.serve(*job.coordinator_flags())
-    return job
-
-
-async def test_a_job_runs_to_its_end_and_can_still_be_watched(running: Job) -> None:
-    worker = await running.worker("w1")
-    assert (await worker.hello()).epoch > 1_700_000_000  # seconds since 1970: of its start
-    await worker.work()
-    (reply,) = await running.watch()
-    progress = reply.progress
-    assert progress.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
-    assert [(s.name, s.tasks_total, s.tasks_done) for s in progress.stages] == [
-        ("map", INPUTS, INPUTS),
-        ("reduce", 1, 1),
-    ]
-    assert progress.stages[1].records_in == INPUTS
-    assert [part.totals.records for part in progress.results] == [1]
-    running.coordinator.signal(signal.SIGTERM)
-    status, logged = await running.coordinator.ended()
-    assert status == 0
-    assert all(json.loads(line)["event"] for line in logged.splitlines())
-
-
-async def test_no_more_tasks_are_assigned_than_there_is_credit_for(running: Job) -> None:
-    worker = await running.worker("w1")
-    await worker.hello(slots=5)
-    await worker.work(reports=1)  # the plan
-    assert await worker.assigned_for(credit=3) == 3
-    assert await worker.assigned_for(credit=2) == 2
-
-
-async def test_a_cancelled_job_tells_its_workers_and_its_watchers(running: Job) -> None:
-    worker = await running.worker("w1")
-    await worker.hello(slots=5)
-    await worker.work(reports=1)
-    await worker.assigned_for(credit=3)
-    assert not (await running.cancel("enough")).already_over
-    kinds = [(await worker.read()).WhichOneof("body") for _ in range(2)]
-    assert kinds == ["cancel", "finish"]
-    (reply,) = await running.watch()
-    assert reply.progress.phase == coordinator_pb2.JOB_PHASE_CANCELLED
-    assert reply.progress.message == "enough"
-    assert (await running.cancel("again")).already_over
-
-
-async def test_a_worker_that_comes_back_is_given_again_what_it_no_longer_has(
-    running: Job,
-) -> None:
-    worker = await running.worker("w1")
-    await worker.hello(slots=5)
-    await worker.work(reports=1)
-    await worker.assigned_for(credit=3)
-    worker.die()
-    again = await running.worker("w1")
-    await again.hello()
-    await again.work()
-    (reply,) = await running.watch()
-    assert reply.progress.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
-    assert sorted(again.ran) == [*((1, t) for t in range(INPUTS)), (2, 0)]
-
-
-async def test_a_new_coordinator_goes_on_from_what_is_sealed(running: Job) -> None:
-    first = await running.worker("w1")
-    before = (await first.hello()).epoch
-    await first.work(reports=1 + INPUTS // 2)
-    # The next assignment follows the seal of the one before, or both are in flight: a snapshot
-    # with all of them done says that the services have them.
-    await _until_done(running, INPUTS // 2)
-    running.coordinator.signal(signal.SIGKILL)
-    await running.coordinator.ended()
-    await running.coordinator.serve(*running.coordinator_flags())
-    second = await running.worker("w1")
-    assert (await second.hello()).epoch > before
-    await second.work()
-    (reply,) = await running.watch()
-    assert reply.progress.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
-    assert (0, 0) not in second.ran
-    assert sorted(first.ran[1:] + second.ran) == [*((1, t) for t in range(INPUTS)), (2, 0)]
-
-
-async def test_a_partition_service_that_is_killed_and_restarted_costs_no_result(
-    running: Job,
-) -> None:
-    worker = await running.worker("w1")
-    await worker.hello()
-    await worker.work(reports=1 + INPUTS // 2)
-    running.services[0].signal(signal.SIGKILL)
-    await running.services[0].ended()
-    await running.serve_partition(0)
-    await worker.work()
-    (reply,) = await running.watch()
-    assert reply.progress.phase == coordinator_pb2.JOB_PHASE_SUCCEEDED
-    assert reply.progress.stages[1].records_in == INPUTS
-
-
-async def test_two_coordinators_of_one_job_end_with_the_older_one_fenced(running: Job) -> None:
-    newer = Child("disco_engine.coordinator", "newer", running.directory)
-    try:
-        await newer.serve(*running.coordinator_flags())
-        status, logged = await running.coordinator.ended()
-        assert status == 4
-        assert "this coordinator has been replaced" in logged
-    finally:
-        await newer.close()
-
-
-async def test_a_taken_port_is_said_in_one_line(running: Job) -> None:
-    second = Child("disco_engine.coordinator", "second", running.directory)
-    second.port = running.coordinator.port
-    try:
-        await second.start(*running.coordinator_flags())
-        status, logged = await second.ended()
-        assert status == 3
-        assert f"cannot listen on 127.0.0.1:{second.port}" in logged
-        assert "Traceback" not in logged
-    finally:
-        await second.close()
-
-
-async def test_it_stops_while_it_still_waits_for_its_services(job: Job) -> None:
-    for service in job.services:
-        service.port = 1  # nobody listens there
-    await job.coordinator.start(*job.coordinator_flags())
-    await job.coordinator.first_line()
-    job.coordinator.signal(signal.SIGTERM)
-    status, _ = await job.coordinator.ended()
-    assert status == 0
-
-
-async def test_it_waits_for_services_as_long_as_it_is_told(job: Job) -> None:
-    job.settings = JobSettings(service_lease_s=0.2)
-    ports = [ReservedPort() for _ in job.services]
-    for service, port in zip(job.services, ports, strict=True):
-        service.port = port.port
-    await job.coordinator.start(*job.coordinator_flags(), "--wait-for-services", "1000")
-    for number in range(len(job.services)):
-        await job.serve_partition(number)
-    await job.coordinator.serving()
-    assert (await (await job.worker("w1")).hello()).epoch
-    for port in ports:
-        port.release()
-
-
-@pytest.mark.parametrize("whole", [True, False])
-async def test_code_that_comes_in_a_file_takes_the_place_of_the_job_s(
-    job: Job, whole: bool
-) -> None:
-    job.code = job_pb2.JobCode(
-        loader="a:b", payload=b"old", modules_zip=b"old zip", python_path=["/old"]
-    )
-    code = job_pb2.JobCode(loader="c:d", payload=b"new")
-    if whole:
-        code.modules_zip = b"new zip"
-        code.python_path.append("/new")
-    file = job.directory / "code"
-    file.write_bytes(code.SerializeToString())
-    for number in range(len(job.services)):
-        await job.serve_partition(number)
-    await job.coordinator.serve(*job.coordinator_flags(), "--code-file", str(file))
-    welcome = await (await job.worker("w1")).hello()
-    assert welcome.job.uid == UID
-    got = welcome.job.code
-    assert (got.loader, got.payload) == ("c:d", b"new")
-    assert got.modules_zip == (b"new zip" if whole else b"old zip")
-    assert got.python_path == (["/new"] if whole else ["/old"])
-
-
-async def test_code_in_several_files_is_put_together_and_checked(job: Job) -> None:
-    content = job_pb2.JobCode(loader="c:d", payload=b"new" * 1000).SerializeToString()
-    files = [job.directory / f"code.{number}" for number in range(3)]
-    for number, file in enumerate(files):
-        file.write_bytes(content[number * 1000 : (number + 1) * 1000 if number < 2 else None])
-    for number in range(len(job.services)):
-        await job.serve_partition(number)
-    flags = [f"--code-file={file}" for file in files]
-    digest = hashlib.sha256(content).hexdigest()
-    await job.coordinator.serve(*job.coordinator_flags(), *flags, f"--code-sha256={digest}")
-    welcome = await (await job.worker("w1")).hello()
-    assert welcome.job.code.payload == b"new" * 1000
-
-
-async def test_code_that_is_not_what_was_submitted_is_not_run(job: Job) -> None:
-    file = job.directory / "code"
-    file.write_bytes(job_pb2.JobCode(loader="evil:load", payload=b"x").SerializeToString())
-    await job.coordinator.start(
-        *job.coordinator_flags(), f"--code-file={file}", f"--code-sha256={'ab' * 32}"
-    )
-    status, logged = await job.coordinator.ended()
-    assert status == 2
-    assert "is not what was submitted" in logged
-
-
-async def test_it_ends_when_its_supervisor_is_gone(running: Job) -> None:
-    await running.coordinator.close()
-    await running.coordinator.serve(*running.coordinator_flags(), "--exit-on-stdin-eof")
-    running.coordinator.close_stdin()
-    status, _ = await running.coordinator.ended()
-    assert status == 0
-
-
-async def test_services_that_do_not_answer_are_named(job: Job) -> None:
-    job.settings = JobSettings(service_lease_s=0.5)
-    for service in job.services:
-        service.port = 1
-    await job.coordinator.start(*job.coordinator_flags())
-    status, logged = await job.coordinator.ended()
-    assert status == 1
-    assert "ps-0 at 127.0.0.1:1, ps-1 at 127.0.0.1:1" in logged
-    assert "Traceback" not in logged
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (("--partition-service", "ps-0"), "'ps-0' is not of the form ps-0=HOST:PORT"),
-        (("--job-file", "/nowhere"), "/nowhere is not a readable job"),
-        (("--code-file", "/nowhere"), "/nowhere is not readable code"),
-        (("--code-file", "/dev/null"), "the code in /dev/null names no loader"),
-    ],
-)
-async def test_wrong_flags_are_explained(job: Job, flags: tuple[str, ...], message: str) -> None:
-    await job.coordinator.start(*job.coordinator_flags(), *flags)
-    status, logged = await job.coordinator.ended()
-    assert status == 2
-    assert message in logged
-
-
-async def test_a_missing_token_is_explained(job: Job) -> None:
-    env = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
-    await job.coordinator.start(*job.coordinator_flags(), env=env)
-    status, logged = await job.coordinator.ended()
-    assert status == 2
-    assert f"{TOKEN_VARIABLE} is not set" in logged
-
-
-async def _until_done(job: Job, tasks: int) -> None:
-    stub = coordinator_pb2_grpc.CoordinatorStub(await job.channel(job.coordinator.address))
-    call = stub.Watch(coordinator_pb2.WatchRequest(), metadata=credentials_of(TOKEN))
-    async with asyncio.timeout(PATIENCE_S):
-        async for reply in call:
-            if reply.progress.stages and reply.progress.stages[0].tasks_done >= tasks:
-                break
-    call.cancel()

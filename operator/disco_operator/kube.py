@@ -253,7 +253,8 @@ def event_about(
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{metadata['name']}.{uuid4().hex[:16]}",
+            # kubectl lists events by name, since they have no lastTimestamp.
+            "name": f"{metadata['name']}.{int(now.timestamp() * 1e6):014x}{uuid4().hex[:6]}",
             "namespace": metadata["namespace"],
         },
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

@@ -378,6 +378,17 @@ def test_an_event_is_about_the_job_and_of_bounded_length() -> None:
     assert event["note"].endswith("…")
 
 
+def test_the_names_of_events_are_in_the_order_in_which_they_happened() -> None:
+    moments = [datetime(2026, 1, 2, 3, 4, 5, microsecond, tzinfo=UTC) for microsecond in range(50)]
+    names = [
+        event_about(JOB, "Normal", "Started", "", now=now, instance="operator-0")["metadata"][
+            "name"
+        ]
+        for now in moments
+    ]
+    assert names == sorted(names)
+
+
 async def test_an_event_that_cannot_be_posted_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with a_server() as (server, api):
         server.will_refuse(403, "Forbidden", "events is forbidden")

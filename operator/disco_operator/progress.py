@@ -39,6 +39,11 @@ def phase_of(progress: coordinator_pb2.JobProgress) -> Phase:
     return _PHASES.get(progress.phase, Phase.RUNNING)
 
 
+def retries_of(progress: coordinator_pb2.JobProgress) -> int:
+    """Return how many attempts there were beyond the first of each task."""
+    return sum(stage.retries for stage in progress.stages)
+
+
 def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: datetime) -> None:
     """Take a coordinator's newest progress over into *status*."""
     if progress.epoch:  # 0: it does not know yet which it is
@@ -50,7 +55,7 @@ def note_progress(status: Json, progress: coordinator_pb2.JobProgress, now: date
     status["stages"] = _stages(progress.stages, before, began)
     status["workers"] = progress.workers
     status["slots"] = progress.slots
-    status["retries"] = sum(stage.retries for stage in progress.stages)
+    status["retries"] = retries_of(progress)
     done = sum(stage.tasks_done for stage in progress.stages)
     total = sum(stage.tasks_total for stage in progress.stages)
     if total:

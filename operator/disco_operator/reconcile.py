@@ -33,6 +33,7 @@ from disco_operator.following import Following, News
 from disco_operator.keeping import Keeper
 from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
 from disco_operator.notes import duration_of, note
+from disco_operator.progress import retries_of
 from disco_operator.wanted import Announcement, Decision, Observed
 from disco_operator.working import SILENCE
 
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 ENSURE_AGAIN_S = 600.0
 """Objects that are not watched are made again, should somebody have deleted them, so often."""
 ENSURES_PER_SECOND = 2
-"""About so many jobs a second, at most, have them made again because nobody answers."""
+"""About so many jobs a second, at most, have them made again because something is wrong."""
 REFUSED_AGAIN_S = 15.0
 _NAMED_BY_UID = (Kind.SECRET, Kind.CONFIGMAP)
 """Their names have a part of the job's uid, so none of them is another job's."""
@@ -177,13 +178,13 @@ class Reconciler:
         if job.finished and not retry_wanted(job):
             return False
         made = self._ensured.get(job.uid)
+        interval_s = ENSURE_AGAIN_S
+        if _is_hampered(job, news):  # perhaps because something that its pods need was deleted
+            interval_s = min(max(SILENCE, self._cache.active_jobs / ENSURES_PER_SECOND), interval_s)
         if made is None and self._has_coordinator(job):
             # By whoever led before. All at once would be too much for the API server.
-            made = self._clock() - ENSURE_AGAIN_S * crc32(job.uid.encode()) / 2**32
+            made = self._clock() - interval_s * crc32(job.uid.encode()) / 2**32
             self._ensured[job.uid] = made
-        interval_s = ENSURE_AGAIN_S
-        if news.silent_s > SILENCE:  # perhaps because something that its pod needs was deleted
-            interval_s = min(max(SILENCE, self._cache.active_jobs / ENSURES_PER_SECOND), interval_s)
         return made is None or self._clock() - made >= interval_s
 
     def _has_coordinator(self, job: DiscoJob) -> bool:
@@ -329,6 +330,18 @@ def _coordinator_may_answer(job: DiscoJob, observed: Observed) -> bool:
         and child.get("status", {}).get("phase") == "Running"
         for child in observed.children
     )
+
+
+def _is_hampered(job: DiscoJob, news: News) -> bool:
+    """Return whether a job that should run may lack something that is not watched.
+
+    Without one of its Services workers find no coordinator, or attempts no partition service.
+    """
+    if is_true(job.status, Condition.SUSPENDED):
+        return False
+    if news.silent_s > SILENCE or not is_true(job.status, Condition.RUNNING):
+        return True
+    return news.progress is not None and retries_of(news.progress) > job.status.get("retries", 0)
 
 
 def _news_in(before: Json, after: Json, step_s: int) -> bool:

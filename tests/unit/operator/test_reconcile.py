@@ -205,6 +205,27 @@ async def test_the_time_that_passes_is_written_less_often_the_more_jobs_there_ar
         assert len(world.cluster.writes) == before + writes
 
 
+@pytest.mark.parametrize("ill", ["no worker comes", "attempts are lost"])
+async def test_a_service_that_somebody_deleted_is_made_again_soon_if_the_job_suffers(
+    world: World, build: Any, ill: str
+) -> None:
+    """Workers could not find their coordinator for ten minutes; without the other, a job failed."""
+    world.submit()
+    await world.look()
+    told = build.progress((8, 2, 0), workers=0 if ill == "no worker comes" else 2)
+    world.told.news = News(progress=told)
+    await world.look()
+    world.cluster.remove(Kind.SERVICE, "ns", "j-ps")
+    if ill == "attempts are lost":
+        world.now = 60
+        await world.look()
+        assert "j-ps" not in world.cluster.names(Kind.SERVICE), "nothing is wrong with this job"
+        told.stages[0].retries += 1
+    world.now = 61
+    await world.look()
+    assert "j-ps" in world.cluster.names(Kind.SERVICE)
+
+
 @pytest.mark.parametrize(("others", "after_s"), [(0, 31), (200, 101)])
 async def test_what_a_silent_coordinator_may_miss_is_made_again_in_turn(
     world: World, build: Any, others: int, after_s: float

@@ -21,7 +21,6 @@ from disco_operator.model import DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
-CODE_RETRY_S = 10.0
 CLEANUP_RETRY_S = 1.0
 STOP_PATIENCE = timedelta(seconds=30)
 """For a coordinator to end a job, and to have its temporary output removed."""
@@ -39,7 +38,7 @@ def decide(job: DiscoJob, observed: Observed, now: datetime) -> Decision:
     """Return what is to be done about *job* now."""
     status = {**job.status, "observedGeneration": job.generation}
     if job.finished:
-        if endings.retry_wanted(job) and not endings.still_leaving(job, observed):
+        if endings.retry_wanted(job) and not endings.retry_has_to_wait(job, observed):
             return _start(job, endings.reopened(job, status), observed, now, again=True)
         return endings.over(job, status, observed, now)
     if job.spec is None:
@@ -58,7 +57,7 @@ def _not_started(job: DiscoJob, status: Json, observed: Observed, now: datetime)
         )
     if observed.code_problem and not spec.suspend:
         problem = observed.code_problem
-        return _refused(job, status, "CodeNotFound", problem, CODE_RETRY_S, now)
+        return _refused(job, status, "CodeNotFound", problem, endings.CODE_RETRY_S, now)
     if strangers := _strangers(job, observed):
         return _refused(job, status, *strangers, CLEANUP_RETRY_S, now)
     note(job, status, Condition.ACCEPTED, True, "Accepted", "the spec makes sense", now)
@@ -85,12 +84,13 @@ def _start(
     status["phase"] = Phase.PENDING.value
     if is_true(status, Condition.SUSPENDED):
         note(job, status, Condition.SUSPENDED, False, "Resumed", "", now)
+    note(job, status, Condition.ACCEPTED, True, "Accepted", "the spec makes sense", now)
     message = "its pods are being started"
     note(job, status, Condition.RUNNING, False, "Starting", message, now)
     said = Announcement(
         kind="Normal",
         reason="Retrying" if again else "Started",
-        message="the tasks that failed are run again"
+        message=endings.what_a_retry_runs(job)
         if again
         else "coordinator, partition services and workers are being started",
     )
@@ -176,15 +176,10 @@ def _refused(
     job: DiscoJob, status: Json, reason: str, message: str, again_in_s: float | None, now: datetime
 ) -> Decision:
     """Say why a job is not started; it may be once that is mended."""
-    before = next(
-        (c for c in status.get("conditions", ()) if c["type"] == Condition.ACCEPTED), None
-    )
-    note(job, status, Condition.ACCEPTED, False, reason, message, now)
+    said = endings.not_accepted(job, status, reason, message, now)
     status["phase"] = Phase.PENDING.value
     if is_true(status, Condition.SUSPENDED):
         drop_condition(status, Condition.SUSPENDED)
-    known = before is not None and (before["reason"], before["message"]) == (reason, message)
-    said = () if known else (Announcement(kind="Warning", reason=reason, message=message),)
     return Decision(status=status, wanted=Wanted(), announcements=said, again_in_s=again_in_s)
 
 

@@ -6,7 +6,7 @@ from disco.v1 import coordinator_pb2
 from disco_engine.failures import reason_of
 from disco_operator import names
 from disco_operator.children.partition import keeps_volumes, services_of
-from disco_operator.conditions import Condition, Phase, condition_of, drop_condition
+from disco_operator.conditions import Condition, Phase, condition_of, drop_condition, is_true
 from disco_operator.lost import lost_pods
 from disco_operator.model import DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
@@ -15,6 +15,8 @@ from disco_operator.saying import events_of
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
 MAX_REASON = 1_000
+CODE_RETRY_S = 10.0
+"""Before somebody may have created the ConfigMap with a job's code."""
 LET_GO_S = 1.0
 """After the end of a job, before what is not watched is removed."""
 MAX_PODS = 40
@@ -80,6 +82,8 @@ def finish(
     status["workers"] = status["slots"] = 0
     for name in ("runSince", "stopping"):
         status.pop(name, None)
+    if is_true(status, Condition.SUSPENDED):  # else it would say how to go on
+        drop_condition(status, Condition.SUSPENDED)
     succeeded = phase is Phase.SUCCEEDED
     note(job, status, Condition.RUNNING, False, "Finished", f"the job has ended: {phase}", now)
     if succeeded:
@@ -117,6 +121,10 @@ def over(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
         status["observedRetry"] = job.spec.retry
         message = f"the job has {status['phase'].lower()}: only failed jobs can be retried"
         said = (Announcement(kind="Warning", reason="RetryIgnored", message=message),)
+    again_in_s = LET_GO_S if waiting else _next_look(job, status, now)
+    if waiting and _code_is_gone(job, observed):
+        said = not_accepted(job, status, "CodeNotFound", observed.code_problem, now)
+        again_in_s = CODE_RETRY_S
     wanted = left_children(job, status, now)
     if wanted.services is not None:
         said += _check_results(job, status, observed, now)
@@ -126,11 +134,42 @@ def over(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
         wanted=wanted,
         lost_pods=lost_pods(observed, now),
         announcements=said,
-        again_in_s=LET_GO_S if waiting else _next_look(job, status, now),
+        again_in_s=again_in_s,
     )
 
 
-def still_leaving(job: DiscoJob, observed: Observed) -> bool:
+def not_accepted(
+    job: DiscoJob, status: Json, reason: str, message: str, now: datetime
+) -> tuple[Announcement, ...]:
+    """Note why a job cannot be started; return what is to be said, if that is new."""
+    before = condition_of(status, Condition.ACCEPTED) or {}
+    note(job, status, Condition.ACCEPTED, False, reason, message, now)
+    if (before.get("reason"), before.get("message")) == (reason, message):
+        return ()
+    return (Announcement(kind="Warning", reason=reason, message=message),)
+
+
+def retry_has_to_wait(job: DiscoJob, observed: Observed) -> bool:
+    """Return whether a job that is to run again cannot yet."""
+    return _still_leaving(job, observed) or _code_is_gone(job, observed)
+
+
+def _code_is_gone(job: DiscoJob, observed: Observed) -> bool:
+    """Return whether neither the code of the start is there any more, nor the one it came from."""
+    return job.status.get("released") == _ALL and bool(observed.code_problem)
+
+
+def what_a_retry_runs(job: DiscoJob) -> str:
+    """Return what is run again, and which code, as people may have corrected it meanwhile."""
+    everything = job.status.get("released") == _ALL
+    what = "everything is run again" if everything else "the tasks that failed are run again"
+    if job.spec is None or job.spec.code is None or job.spec.code.config_map is None:
+        return what
+    when = "as it is now" if everything else "as it was when the job started"
+    return f"{what}, with the code of ConfigMap {job.spec.code.config_map.name} {when}"
+
+
+def _still_leaving(job: DiscoJob, observed: Observed) -> bool:
     """Return whether pods of a run that has ended are still there.
 
     Its coordinator would tell the operator that the job has failed, and workers that have just

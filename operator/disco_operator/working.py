@@ -1,7 +1,7 @@
 """Decides what a running job needs: its children, how many workers, what to say about trouble."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from disco.v1 import coordinator_pb2
@@ -10,7 +10,7 @@ from disco_operator.children.partition import keeps_volumes, services_of
 from disco_operator.conditions import Condition, Phase, condition_of, is_true
 from disco_operator.groups import WorkerGroup, groups_of
 from disco_operator.lost import lost_pods
-from disco_operator.model import DiscoJob, Json
+from disco_operator.model import DiscoJob, Json, read_time
 from disco_operator.notes import active_seconds, note
 from disco_operator.progress import (
     not_yet_informed,
@@ -28,6 +28,8 @@ LOOKS_PER_SECOND = 20
 """About so many looks a second, at most, are at jobs to which nothing has happened."""
 SILENCE = 30.0
 """Seconds without a coordinator after which the status says so."""
+MEETING_TIME = timedelta(seconds=60)
+"""After which pods that run should have found each other, even on a busy machine."""
 HOPELESS_RESTARTS = 3
 
 
@@ -170,6 +172,12 @@ def _note_running(
         return said
     if news.progress is not None and news.silent_s < SILENCE:
         message = news.progress.message or "no worker is connected yet"
+        if _apart(status, observed, now):
+            message += (
+                "; all pods of the job run and do not find each other: look whether a NetworkPolicy"
+                f" of namespace {job.key.namespace} keeps them apart (ports"
+                f" {names.COORDINATOR_PORT} and {names.PARTITION_PORT}), or from DNS"
+            )
         note(job, status, Condition.RUNNING, False, "WaitingForWorkers", message, now)
         return []
     unheard = news.progress is None and not is_true(status, Condition.PLANNED)
@@ -183,6 +191,21 @@ def _note_running(
     said = _first(status, Condition.RUNNING, "CoordinatorUnreachable", message)
     note(job, status, Condition.RUNNING, False, "CoordinatorUnreachable", message, now)
     return said
+
+
+def _apart(status: Json, observed: Observed, now: datetime) -> bool:
+    """Return whether all pods have been running for so long that they should have met."""
+    running = condition_of(status, Condition.RUNNING)
+    pods = [child for child in observed.children if child["kind"] == "Pod"]
+    if running is None or running["status"] == "True" or not pods:
+        return False
+    since = [running["lastTransitionTime"], *(_running_since(pod) for pod in pods)]
+    return all(time and now - read_time(time) >= MEETING_TIME for time in since)
+
+
+def _running_since(pod: Json) -> str:
+    found = pod.get("status", {})
+    return str(found.get("startTime", "")) if found.get("phase") == "Running" else ""
 
 
 def _about(status: Json, troubles: Sequence[Trouble]) -> list[Announcement]:

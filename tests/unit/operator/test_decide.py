@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from disco_operator.children.spec import job_message
+from disco_operator.model import written_time
 
 Build = Any
 Story = Any
@@ -180,6 +181,38 @@ def test_a_retry_has_the_image_of_the_first_run_as_long_as_something_of_it_is_ke
     assert story.status["image"] == build.OPERATOR.job_image
 
 
+def test_a_retry_whose_code_is_gone_waits_for_it_and_says_so(build: Build) -> None:
+    """Its coordinator waited forever for a ConfigMap that nobody could make."""
+    story = build.Story({"code": {"configMap": {"name": "wc-code"}}, "output": {"url": "/out"}})
+    story.running()
+    story.hears(build.progress((0, 0, 9), phase="FAILED", message="it broke")).look()
+    story.hears(None).look()
+    story.code_problem = "there is no ConfigMap wc-code: create it"
+    story.set(retry=1).look()
+    story.look()
+    assert story.status["phase"] == "Failed"
+    assert story.condition("Accepted") == ("False", "CodeNotFound")
+    assert story.said.count("CodeNotFound") == 1
+    assert story.workloads == {}
+
+    story.code_problem = ""
+    story.look()
+    assert story.status["phase"] == "Pending"
+    assert story.condition("Accepted") == ("True", "Accepted")
+    assert "the code of ConfigMap wc-code as it is now" in story.messages[-1]
+
+
+def test_a_retry_of_what_failed_needs_no_code_but_that_of_the_start(build: Build) -> None:
+    story = build.Story({"code": {"configMap": {"name": "wc-code"}}})
+    story.running()
+    story.hears(build.progress((0, 0, 9), phase="FAILED", message="it broke")).look()
+    story.hears(None).look()
+    story.code_problem = "there is no ConfigMap wc-code: create it"
+    story.set(retry=1).look()
+    assert story.status["phase"] == "Pending"
+    assert "ConfigMap wc-code as it was when the job started" in story.messages[-1]
+
+
 def test_a_retry_waits_until_the_pods_of_the_run_before_are_gone(
     story: Story, build: Build
 ) -> None:
@@ -221,6 +254,13 @@ def test_suspending_before_the_start_makes_nothing(build: Build) -> None:
     story.set(suspend=False).look()
     assert story.condition("Suspended") == ("False", "Resumed")
     assert story.workloads.keys() == {"j-ps", "j-coordinator", "j-workers"}
+
+
+def test_a_job_that_is_cancelled_while_suspended_does_not_say_how_to_go_on(story: Story) -> None:
+    story.running().set(suspend=True).look()
+    story.set(cancel=True).look()
+    assert story.status["phase"] == "Cancelled"
+    assert story.condition("Suspended") == ("", "")
 
 
 def test_suspending_keeps_the_partition_services_that_hold_finished_work(story: Story) -> None:
@@ -446,3 +486,17 @@ def test_requirements_that_cannot_be_installed_fail_the_job(build: Build) -> Non
     story.look()
     assert story.condition("Failed") == ("True", "SetupFailed")
     assert "no-such-package" in story.message("Failed")
+
+
+def test_pods_that_run_and_never_meet_are_said_to_be_kept_apart(story: Story, build: Build) -> None:
+    story.running()
+    started = written_time(story.now)
+    story.pods = [
+        build.pod(name, role, phase="Running", startTime=started)
+        for name, role in (("j-coordinator-a", "coordinator"), ("j-ps-0", "partition-service"))
+    ]
+    story.hears(build.progress(workers=0, message="waiting for the partition services: j-ps-0"))
+    story.after(30).look()
+    assert "NetworkPolicy" not in story.message("Running")
+    story.after(61).look()
+    assert "NetworkPolicy of namespace ns" in story.message("Running")

@@ -6,6 +6,7 @@ power forgets what its page cache had not written back.
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -13,6 +14,9 @@ from random import Random
 from typing import Self
 
 from disco_engine.partition.appendfile import AppendFile, Part
+
+SECTOR_BYTES = 64
+"""What cannot be read is at least so much; far less than on a real disk, as the files are."""
 
 
 class PowerCut(BaseException):
@@ -24,7 +28,8 @@ class Disk:
 
     Attributes:
         files: Their contents, by name.
-        full: No write succeeds.
+        refused: With which error no write succeeds; 0: they do.
+        unreadable: Bytes that the medium does not give back: of which file, and where.
         settled: How much of each file has reached the medium.
     """
 
@@ -32,12 +37,22 @@ class Disk:
         self.name = name
         self.files: dict[str, bytearray] = {}
         self.settled: dict[str, int] = {}
-        self.full = False
+        self.refused = 0
+        self.unreadable: list[tuple[str, range]] = []
         self._random = random
 
     def settle(self) -> None:
         """Let the operating system write back what it has."""
         self.settled = {name: len(content) for name, content in self.files.items()}
+
+    def cut(self, name: str, end: int) -> None:
+        """Forget everything of a file from *end* on, also what could not be read."""
+        del self.files[name][end:]
+        self.unreadable = [
+            (other, sector if other != name else range(sector.start, min(sector.stop, end)))
+            for other, sector in self.unreadable
+            if other != name or sector.start < end
+        ]
 
     def lose_power(self) -> None:
         """Forget some of what was not written back: the end of each file, or a hole in it."""
@@ -53,9 +68,10 @@ class Disk:
         """Lose everything: the volume went with its machine."""
         self.files.clear()
         self.settled.clear()
+        self.unreadable.clear()
 
     def corrupt(self, but: str) -> str:
-        """Flip a bit of a log whose name does not begin with *but*; return where, if anywhere."""
+        """Damage a log whose name does not begin with *but*; return what and where, if anything."""
         logs = [
             name
             for name, content in self.files.items()
@@ -65,8 +81,13 @@ class Disk:
             return ""
         name = self._random.choice(sorted(logs))
         at = self._random.randrange(len(self.files[name]))
-        self.files[name][at] ^= 1 << self._random.randrange(8)
-        return f"byte {at} of {name}"
+        if self._random.random() < 0.5:
+            self.files[name][at] ^= 1 << self._random.randrange(8)
+            return f"a bit flips in byte {at} of {name}"
+        begin = at - at % SECTOR_BYTES
+        sector = range(begin, min(begin + SECTOR_BYTES, len(self.files[name])))
+        self.unreadable.append((name, sector))
+        return f"bytes {sector.start} to {sector.stop} of {name} cannot be read any more"
 
 
 class Mount:
@@ -159,31 +180,34 @@ class SimulatedFile(AppendFile):
             self._mount.disk.files[path.name] = bytearray()
         self._content = self._mount.disk.files[path.name]
         self.end = len(self._content)
-        self._torn = False
+        self._torn = self._damaged = False
 
     def _write(self, parts: Sequence[Part], at: int) -> int:
         data = b"".join(parts)
         half = self._mount.touch("write")
-        if half or self._mount.disk.full:
+        refused = self._mount.disk.refused
+        if half or refused:
             written = self._mount._random.randrange(len(data) + 1)
             self._content[at : at + written] = data[:written]
             if half:
                 self._mount.die(f"after {written} of the {len(data)} bytes of a write")
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(refused, os.strerror(refused))
         self._content[at : at + len(data)] = data
         return at + len(data)
 
     def truncate(self, end: int) -> None:
         """Forget everything from *end* on."""
         self._mount.touch("truncate")
-        del self._content[end:]
+        self._mount.disk.cut(self.path.name, end)
         self.end = end
         self._torn = False
 
-    def read(self, start: int, size: int) -> bytes:
-        """Return *size* bytes from *start*."""
+    def _pread(self, start: int, size: int) -> bytes:
         if not self._mount.alive:
             raise PowerCut
+        for name, sector in self._mount.disk.unreadable:
+            if name == self.path.name and start < sector.stop and sector.start < start + size:
+                raise OSError(errno.EIO, "Input/output error")
         return bytes(self._content[start : start + size])
 
     def size_on_disk(self) -> int:

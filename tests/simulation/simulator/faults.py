@@ -1,5 +1,6 @@
 """What goes wrong, when, and for how long: chosen from the seed before the job starts."""
 
+import errno
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -100,24 +101,25 @@ def settle(simulation: "Simulation", end: float) -> None:
 
 
 def corrupt(simulation: "Simulation", end: float) -> None:
-    """Flip a bit on a disk, but not in the result: its reader sees that, and nobody mends it."""
+    """Damage a disk, but not the result: its reader sees that, and nobody mends it."""
     if simulation.succeeded:
         return
     disk = simulation.disks[simulation.random.choice(simulation.services)]
     where = disk.corrupt(but=f"stage-{len(simulation.job.plan.stages)}.")
     if where:
-        simulation.world.tell(f"a bit flips on {disk.name}: {where}")
+        simulation.world.tell(f"the disk of {disk.name}: {where}")
 
 
 def fill_disk(simulation: "Simulation", end: float) -> None:
-    """Let a disk be full for a while."""
+    """Let a disk be full for a while, or fail when it is written to."""
     disk = simulation.disks[simulation.random.choice(simulation.services)]
-    disk.full = True
-    simulation.world.tell(f"the disk of {disk.name} is full")
+    disk.refused = errno.ENOSPC if simulation.world.chance(0.7) else errno.EIO
+    what = "is full" if disk.refused == errno.ENOSPC else "cannot be written"
+    simulation.world.tell(f"the disk of {disk.name} {what}")
     end = min(end, simulation.world.now + 8.0)
 
     def empty() -> None:
-        disk.full = False
+        disk.refused = 0
         simulation.world.tell(f"there is room on the disk of {disk.name} again")
 
     simulation.world.at(end, empty)

@@ -12,6 +12,9 @@ from disco_engine.records.writers import ShuffleWriter
 Pairs = Iterable[tuple[str, int]]
 Put = Callable[[Label, int, bytes], None]
 
+NOTHING = "(nothing)"
+"""What a stage says that has its task even if there is nothing to read, if there is nothing."""
+
 _WORDS = ("the", "of", "and", "to", "that", "in", "he", "shall", "unto", "for", "i", "his", "a")
 
 
@@ -39,6 +42,8 @@ class Job:
         words = Counter[str]()
         for text in self.texts.values():
             words.update(text.split())
+        if not words and any(stage.even_if_empty for stage in self.plan.stages):
+            words[NOTHING] = 1
         return words
 
     @property
@@ -54,11 +59,13 @@ class Job:
         for word in text.split():
             yield word, 1
 
-    def reduce(self, pairs: Pairs) -> Pairs:
+    def reduce(self, stage: int, pairs: Pairs) -> Pairs:
         """Return what a later stage makes of what it reads."""
         totals: Counter[str] = Counter()
         for word, count in pairs:
             totals[word] += count
+        if not totals and self.plan.stages[stage].even_if_empty:
+            totals[NOTHING] = 1
         return sorted(totals.items())
 
     def write(self, pairs: Pairs, *, sort: bool, put: Put) -> None:
@@ -75,9 +82,10 @@ class Job:
 
 def job_of(random: Random) -> Job:
     """Return a job, of any shape that there is."""
-    inputs = random.randint(1, 7)
+    inputs = random.choices(range(8), weights=[1, 3, 3, 3, 3, 3, 3, 3])[0]
+    most = random.choices((0, 30), weights=[1, 15])[0]
     texts = {
-        f"text://{index}": " ".join(random.choices(_WORDS, k=random.randint(0, 30)))
+        f"text://{index}": " ".join(random.choices(_WORDS, k=random.randint(0, most)))
         for index in range(inputs)
     }
     later = random.choices(
@@ -88,7 +96,12 @@ def job_of(random: Random) -> Job:
         later[-1] = Grouping.GROUP_LABEL
     stages = [Stage(name="map", grouping=first)]
     stages += [
-        Stage(name=f"reduce-{index}", grouping=grouping, sorted_input=random.random() < 0.5)
+        Stage(
+            name=f"reduce-{index}",
+            grouping=grouping,
+            sorted_input=random.random() < 0.5,
+            even_if_empty=grouping is Grouping.GROUP_ALL and random.random() < 0.5,
+        )
         for index, grouping in enumerate(later)
     ]
     return Job(

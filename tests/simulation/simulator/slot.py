@@ -232,7 +232,7 @@ class SimulatedSlot:
         result.values.extend(values_to_wire(values_of(attempt)))
         await self._work_for(0.02, self._simulation.task_s)
         self._misbehave(attempt)
-        emitted = list(pairs) if run.plan_stage == 0 else list(job.reduce(pairs))
+        emitted = list(pairs) if run.plan_stage == 0 else list(job.reduce(run.plan_stage, pairs))
         if run.write_output:
             spec = self._setup.job
             stage, number, epoch, tried = attempt

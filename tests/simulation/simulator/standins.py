@@ -13,10 +13,10 @@ from disco_engine.coordinator import calls, job_run, services
 from disco_engine.coordinator.workers import Workers
 from disco_engine.outputs import committing, files
 from disco_engine.outputs.directories import Directory, _Local
-from disco_engine.partition import journal, stage, store
+from disco_engine.partition import appendfile, journal, stage, store
 from disco_engine.worker import connections, fetch, parent, slots
 from simulator.calls import Channel
-from simulator.disk import NoLocks, NowhereTrees, SimulatedFile
+from simulator.disk import SECTOR_BYTES, NoLocks, NowhereTrees, SimulatedFile
 from simulator.servers import Server
 from simulator.slot import SlotStarter
 from simulator.world import running_process
@@ -120,6 +120,7 @@ def in_simulation(simulation: "Simulation") -> Iterator[None]:
         (job_run, "Workers", _WorkersToLookAt),
         (job_run, "Services", _ServicesToLookAt),
         (services, "uuid4", lambda: SimpleNamespace(hex=ids.randbytes(16).hex())),
+        (appendfile, "_PAGE_BYTES", SECTOR_BYTES),
         (stage, "AppendFile", SimulatedFile),
         (journal, "AppendFile", SimulatedFile),
         (journal, "fcntl", NoLocks),

@@ -1,4 +1,6 @@
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,3 +57,30 @@ def test_a_file_that_is_closed_can_be_read_on_by_who_reads_it(tmp_path: Path) ->
         assert file.read(0, 7) == b"content"
     with pytest.raises(OSError, match="Bad file descriptor"):
         file.read(0, 7)
+
+
+UNREADABLE = """
+import ctypes
+import mmap
+from pathlib import Path
+from disco_engine.partition.appendfile import AppendFile
+
+pages = mmap.mmap(-1, 3 * 4096)
+pages.write(b"a" * 4096 + b"b" * 4096 + b"c" * 4096)
+at = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+ctypes.CDLL(None).munmap(ctypes.c_void_p(at + 4096), ctypes.c_size_t(4096))
+file = AppendFile(Path("/proc/self/mem"))
+assert file.read(at, 3 * 4096) == b"a" * 4096 + bytes(4096) + b"c" * 4096
+assert file.read(at + 4090, 4108) == b"a" * 6 + bytes(4096) + b"c" * 6
+assert file.read(at + 4100, 10) == bytes(10)
+assert file.read(at + 8192, 10) == b"c" * 10
+"""
+
+
+def test_what_cannot_be_read_comes_as_zeros_and_what_is_beside_it_as_it_is() -> None:
+    """The memory of a process is a file in which the kernel cannot read everything."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNREADABLE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["the disk cannot read a part of a file"]

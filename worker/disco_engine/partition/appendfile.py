@@ -1,11 +1,18 @@
 """A file that only grows, and in which a failed write leaves no trace."""
 
+import errno
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
+_log = logging.getLogger(__name__)
+
 _PARTS_PER_WRITE = os.sysconf("SC_IOV_MAX")
+_PAGE_BYTES = 4096  # what a kernel reads of a disk at least
+_UNREADABLE = frozenset({errno.EIO, errno.EBADMSG})  # the medium's, and a file system's checksum
 
 Part = bytes | bytearray
 
@@ -27,6 +34,7 @@ class AppendFile:
         self.end = os.fstat(self._fd).st_size
         self._users = 1  # whoever opened it; every stream that reads it is another
         self._torn = False
+        self._damaged = False  # which has been told
 
     def append(self, parts: Sequence[Part]) -> int:
         """Write *parts* one behind the other and return the position of the first.
@@ -68,14 +76,49 @@ class AppendFile:
         self._torn = False
 
     def read(self, start: int, size: int) -> bytes:
-        """Return *size* bytes from *start*, fewer only if the file ends before."""
-        data = os.pread(self._fd, size, start)
+        """Return *size* bytes from *start*, fewer only if the file ends before.
+
+        What the disk cannot read comes as zeros, page by page: whoever checks what he has read
+        finds that it is damaged, and what is beside it can be used.
+        """
+        try:
+            return self._read(start, size)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            if not self._damaged:
+                _log.error(
+                    "the disk cannot read a part of a file",
+                    extra={"path": str(self.path), "at": start, "bytes": size, "error": str(error)},
+                )
+            self._damaged = True
+        first, end = start - start % _PAGE_BYTES + _PAGE_BYTES, start + size
+        pages = []
+        for at, behind in pairwise((start, *range(first, end, _PAGE_BYTES), end)):
+            pages.append(self._page(at, behind - at))
+            if len(pages[-1]) < behind - at:
+                break
+        return b"".join(pages)
+
+    def _page(self, start: int, size: int) -> bytes:
+        try:
+            return self._read(start, size)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            return bytes(size)
+
+    def _read(self, start: int, size: int) -> bytes:
+        data = self._pread(start, size)
         while 0 < len(data) < size:
-            more = os.pread(self._fd, size - len(data), start + len(data))
+            more = self._pread(start + len(data), size - len(data))
             if not more:
                 break
             data += more
         return data
+
+    def _pread(self, start: int, size: int) -> bytes:
+        return os.pread(self._fd, size, start)
 
     def size_on_disk(self) -> int:
         """Return how many bytes the file really has: fewer than ``end`` if somebody cut it."""

@@ -107,12 +107,13 @@ class JobProgram:
         """Run one task.
 
         Raises:
-            ProgramError: DATA: an input cannot be read.
+            ProgramError: DATA: an input cannot be read. FATAL: the params have no copies.
         """
         if context.plan_stage >= self._own_stages:
             self._stages[context.plan_stage].runner.run(context, None)
             return
-        params = self._params.copy()
+        with _job_errors_are_fatal():
+            params = self._params.copy()
         task = Task(
             context,
             params,
@@ -217,7 +218,7 @@ def _let_functions_see(worker: Worker, job: Job, jobargs: Mapping[str, Any]) -> 
     names = worker.visible_names()
     for entry in worker.getitem("required_modules", job, jobargs) or ():
         name = entry if isinstance(entry, str) else entry[0]
-        names[name.rpartition(".")[2]] = importlib.import_module(name)
+        names[name.rpartition(".")[2]] = _module(name)
     for function in worker.functions(job, jobargs):
         globalize(function, names)
         for name in unimported(function):
@@ -268,6 +269,10 @@ def _imported(name: str) -> ModuleType:
             return import_script(name)
         except DiscoError as error:
             raise fatal(f"{error}: looked in {_places()}") from error
+    return _module(name)
+
+
+def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

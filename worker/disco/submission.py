@@ -35,8 +35,10 @@ _SETTINGS = {
     "split_size": "split_size_bytes",
     "copies": "copies",
 }
+_PARAMETERS = {field: parameter for parameter, field in _SETTINGS.items()}
 _LEAST = {"max_attempts": 1, "split_size_bytes": 1, "max_consecutive_losses": 1, "copies": 1}
 _MOST = {"copies": 2}
+_UID_CHARACTERS = 100  # file systems take names of 255
 FORMATS = ("text", "jsonl", "csv", "parquet", "pickle")
 
 
@@ -95,6 +97,9 @@ def job_spec(
         if not is_utf8(text):
             raise DiscoError(f"{what} {text!r} is not UTF-8: choose another")
     required = {name: value(name) for name in ("required_files", "required_modules")}
+    for what, given in required.items():
+        if isinstance(given, str | os.PathLike):
+            raise DiscoError(f"{what} must be a list, got {given!r}: write [{given!r}]")
     if modules is None:
         modules = ModuleFiles(allow_secrets=value("allow_secrets"))
     inputs = without_tokens(input_urls(value("input")))
@@ -113,7 +118,7 @@ def job_spec(
     code.python_path.extend(_python_path())
     asked = {field: value(key) for key, field in _SETTINGS.items()}
     spec = job_pb2.JobSpec(
-        uid=f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{uuid.uuid4().hex[:8]}",
+        uid=_uid_for(name),
         name=name,
         code=code,
         inputs=[job_pb2.Input(urls=urls) for urls in inputs],
@@ -140,6 +145,12 @@ def most_workers(
     return max(1, most // slots)
 
 
+def _uid_for(name: str) -> str:
+    """Return a unique id that can be a file's name and an argument, whatever *name* has in it."""
+    letters = re.sub("[^A-Za-z0-9]+", "-", name)[:_UID_CHARACTERS].strip("-")
+    return f"{letters or 'job'}-{uuid.uuid4().hex[:8]}"
+
+
 def _output(url: Any, form: Any) -> job_pb2.Output:
     if form not in FORMATS:
         raise DiscoError(f"unknown format {form!r}; there are {', '.join(FORMATS)}")
@@ -154,7 +165,8 @@ def _settings(asked: Mapping[str, Any]) -> job_pb2.Settings:
             continue
         least = _LEAST.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
-            raise DiscoError(f"{name} must be a number from {least} on, got {value!r}")
+            parameter = _PARAMETERS.get(name, name)
+            raise DiscoError(f"{parameter} must be a number from {least} on, got {value!r}")
         if value > _MOST.get(name, value):
             raise DiscoError(f"{name} must be at most {_MOST[name]}, got {value!r}")
         given[name] = value

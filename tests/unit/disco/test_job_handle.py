@@ -139,6 +139,12 @@ def test_a_name_has_no_slash_and_no_dot(prefix: str) -> None:
         unique_name(prefix)
 
 
+@pytest.mark.parametrize("name", ["Ünï", "日本", "-", "x" * 300])
+def test_the_uid_can_be_a_file_s_name_and_an_argument_whatever_the_job_is_called(name: str) -> None:
+    uid = job_spec(Job(), {"map": lambda line, params: []}, name=name).uid
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{8,120}", uid)
+
+
 def test_the_engine_is_started_as_the_job_asks(engines: list[FakeEngine]) -> None:
     started(
         workers=3, slots=2, memory=10**9, task_timeout=60, max_attempts=2, split_size=1000, copies=2
@@ -188,12 +194,14 @@ def test_inputs_may_be_an_attribute_of_the_job(engines: list[FakeEngine]) -> Non
         ({"scheduler": {"max_cores": 0}}, "max_cores must be a whole number from 1 on, got 0"),
         ({"workers": 0}, "workers must be a whole number from 1 on, got 0"),
         ({"slots": "2"}, "slots must be a whole number from 1 on, got '2'"),
-        ({"memory": "1G"}, "memory_limit_bytes must be a number from 0 on, got '1G'"),
+        ({"memory": "1G"}, "memory must be a number from 0 on, got '1G'"),
         ({"max_attempts": 0}, "max_attempts must be a number from 1 on, got 0"),
         ({"copies": 3}, "copies must be at most 2, got 3"),
         ({"partitions": 0}, "partitions must be a whole number from 1 on"),
         ({"output": "out", "format": "xml"}, "unknown format 'xml'; there are text, jsonl"),
         ({"pipeline": []}, "pipeline must be a list"),
+        ({"required_modules": "os"}, r"required_modules must be a list, got 'os': write \['os'\]"),
+        ({"required_files": "a.csv"}, r"required_files must be a list, got 'a\.csv': write"),
         ({"input": "words.txt"}, "input must be a list of URLs, got 'words.txt'"),
         ({"input": 7}, "input must be a list of URLs, got 7"),
         ({"input": [[]]}, "input \\[\\]: each must be a URL or path, or a list of URLs"),

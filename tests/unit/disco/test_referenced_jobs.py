@@ -107,6 +107,16 @@ def test_params_without_names_cannot_be_set_one_by_one(loaded: Load) -> None:
     assert raised.value.failure.kind is FailureKind.FATAL
 
 
+def test_params_that_cannot_be_copied_for_each_task_are_fatal_and_named(
+    loaded: Load, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = loaded("params = __import__('threading').Lock()")
+    monkeypatch.setattr(engine, "load", lambda job, **jobargs: program)
+    with pytest.raises(ProgramError, match=r"the job's params, <unlocked .*in map_init") as raised:
+        engine.run(None, input=["raw://a"])
+    assert raised.value.failure.kind is FailureKind.FATAL
+
+
 # --- inputs and output ------------------------------------------------------------------------
 
 
@@ -183,3 +193,9 @@ def test_what_the_module_itself_misses_is_not_taken_for_the_module(place: Path) 
     (place / "hungry.py").write_text(dedent("import disco_nothing\n"))
     with pytest.raises(ModuleNotFoundError, match="disco_nothing"):
         load(join_payload(Header(reference="hungry:Count"), b""))
+
+
+def test_a_required_module_that_is_not_there_is_told_like_the_job_s_own(loaded: Load) -> None:
+    with pytest.raises(ProgramError, match="there is no module disco_nothing: looked in") as raised:
+        loaded("required_modules = ['disco_nothing']")
+    assert raised.value.failure.kind is FailureKind.FATAL

@@ -1,6 +1,7 @@
 """What a job hands to all of its functions, and each task's own copy of it."""
 
 import pickle
+import reprlib
 from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -62,11 +63,27 @@ class ParamsCopies:
         self._pickle: bytes | None = None
 
     def copy(self) -> Any:
-        """Return a copy that nobody else has."""
+        """Return a copy that nobody else has.
+
+        Raises:
+            DiscoError: They cannot be pickled.
+        """
         if self._immutable:
             return self._params
         if type(self._params) is Params and not self._params.__dict__:
             return Params()
         if self._pickle is None:  # before the first task could change anything
-            self._pickle = cloudpickle.dumps(self._params, pickle.HIGHEST_PROTOCOL)
+            self._pickle = _pickled(self._params)
         return pickle.loads(self._pickle)
+
+
+def _pickled(params: object) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(params, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # whatever the user's own objects raise
+        raise DiscoError(
+            f"cannot pickle the job's params, {reprlib.repr(params)}: {type(error).__name__}:"
+            f" {error}; keep what has no copies (open files, locks, connections) out of them, and"
+            " make it in map_init or in a stage's init"
+        ) from error
+    return data

@@ -18,6 +18,7 @@ from disco_engine.partition.reader import Selection
 from disco_engine.partition.space import DiskFullError
 from disco_engine.partition.stage import Stage, sum_of
 from disco_engine.partition.store import Store
+from disco_engine.partition.tally import Tally
 
 _log = logging.getLogger(__name__)
 
@@ -60,15 +61,13 @@ async def drop_damaged(store: Store, selection: Selection) -> list[AttemptId]:
 
 def _found(stage: Stage, spans: Sequence[Span]) -> dict[AttemptId, Totals]:
     """Count what each attempt has in *spans*, passing over what is damaged."""
-    found: dict[AttemptId, Totals] = {}
+    tally = Tally()
     log_end = stage.log.size_on_disk() if stage.log is not None else 0
     for span in spans:
         for block in span.blocks(stage.log):
-            if span.data is None and block.end > log_end:
-                continue
-            attempt = block.header.of(stage.number)
-            found[attempt] = found.get(attempt, NOTHING).plus(block.header.totals)
-    return found
+            if span.data is not None or block.end <= log_end:
+                tally.add(block.header)
+    return tally.of(stage.number)
 
 
 def _expected(

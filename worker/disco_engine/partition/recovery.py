@@ -6,7 +6,6 @@ again: their writers cannot know which blocks arrived.
 """
 
 import logging
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from disco_engine.partition.journal import (
 from disco_engine.partition.segment import blocks_in
 from disco_engine.partition.stage import Stage, logs_in
 from disco_engine.partition.store import Holdings
+from disco_engine.partition.tally import Tally
 
 _log = logging.getLogger(__name__)
 
@@ -151,23 +151,19 @@ def _index(stage: Stage, found: dict[AttemptId, Totals]) -> None:
     What follows the last whole block is cut off: a write that was not finished.
     """
     log = stage.open_log()
-    key_of, sums = stage.key_of, defaultdict[tuple[int, int, int], list[int]](lambda: [0, 0, 0])
+    key_of, tally = stage.key_of, Tally()
     lane, begin, end = 0, 0, 0  # of consecutive blocks of one lane: there are millions of blocks
     for at, behind, header, _, _ in blocks_in(log.read, 0, log.end):
-        task, epoch, attempt, label, records, length = header
-        key = key_of(task, label)
+        key = key_of(header.task, header.label)
         if key != lane or at != end:
             if begin < end:
                 stage.lane(lane).add_extent(begin, end - begin)
             lane, begin = key, at
         end = behind
-        totals = sums[task, epoch, attempt]
-        totals[0] += 1
-        totals[1] += records
-        totals[2] += length
+        tally.add(header)
     if begin < end:
         stage.lane(lane).add_extent(begin, end - begin)
-    found.update((AttemptId(stage.number, *key), Totals(*sum_)) for key, sum_ in sums.items())
+    found.update(tally.of(stage.number))
     if end < log.end:
         _log.warning(
             "the end of a log was damaged",

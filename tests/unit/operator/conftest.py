@@ -13,6 +13,8 @@ from disco_operator.following import News
 from disco_operator.model import DiscoJob, Json, OperatorSettings, written_time
 from disco_operator.wanted import Decision, Observed
 
+from .world import World
+
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 UID = "6f1c3c1e-0000-4000-8000-000000000001"
 OPERATOR = OperatorSettings(job_image="disco:1", namespace="disco-system")
@@ -214,3 +216,9 @@ def build() -> type[Builders]:
 def story() -> Story:
     """Give a job with the smallest spec."""
     return Story()
+
+
+@pytest.fixture
+def world(build: Any) -> World:
+    """Give an empty world."""
+    return World(build.OPERATOR)

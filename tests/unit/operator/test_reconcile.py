@@ -1,14 +1,11 @@
 """Reconciling against a cluster in a dictionary: what is written, in which order, and how often."""
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from disco.v1 import coordinator_pb2
-from disco_operator.cache import Cache
 from disco_operator.cluster import (
     ClusterError,
     ForbiddenError,
@@ -17,142 +14,11 @@ from disco_operator.cluster import (
     QuotaError,
     UnavailableError,
 )
-from disco_operator.fake_cluster import FakeCluster
-from disco_operator.following import NOTHING, News
-from disco_operator.model import DiscoJob, JobKey, Json, written_time
-from disco_operator.reconcile import ENSURE_AGAIN_S, Reconciler
+from disco_operator.following import News
+from disco_operator.model import written_time
+from disco_operator.reconcile import ENSURE_AGAIN_S
 
-KEY = JobKey("ns", "j")
-
-
-class Told:
-    """Stands for the connections to coordinators: tells what it is given."""
-
-    def __init__(self) -> None:
-        self.news = NOTHING
-        self.followed: set[str] = set()
-        self.called: set[str] = set()
-        self.cancelled: list[str] = []
-        self.events: coordinator_pb2.WatchReply | None = coordinator_pb2.WatchReply()
-
-    def follow(self, job: DiscoJob, *, may_answer: bool) -> None:
-        self.followed.add(job.uid)
-        if may_answer:
-            self.called.add(job.uid)
-
-    def forget(self, uid: str) -> None:
-        self.followed.discard(uid)
-
-    def take_news(self, uid: str) -> News:
-        return self.news if uid in self.followed else NOTHING
-
-    async def cancel(self, uid: str, reason: str) -> bool:
-        self.cancelled.append(reason)
-        return True
-
-    async def all_events(self, job: DiscoJob) -> coordinator_pb2.WatchReply | None:
-        assert job.uid in self.followed, "what was heard is forgotten"
-        return self.events
-
-
-class Secrets:
-    """Makes secrets that are none."""
-
-    def job_identity(self, uid: str, created: datetime) -> Mapping[str, bytes]:
-        return {"token": uid.encode()}
-
-
-class Numbers:
-    """Keeps what was measured."""
-
-    def __init__(self) -> None:
-        self.phases: dict[str, str] = {}
-        self.first: list[float] = []
-
-    def first_task(self, seconds: float) -> None:
-        self.first.append(seconds)
-
-    def job_phase(self, uid: str, phase: str | None) -> None:
-        if phase is None:
-            self.phases.pop(uid, None)
-        else:
-            self.phases[uid] = phase
-
-
-class World:
-    """A cluster, and a reconciler that looks at it."""
-
-    def __init__(self, operator: Any) -> None:
-        self.cluster = FakeCluster()
-        self.told = Told()
-        self.numbers = Numbers()
-        self.cache = Cache()
-        self.now = 0.0
-        self.operator = operator
-        self.start_operator()
-
-    def start_operator(self) -> None:
-        """Have a reconciler that knows nothing of what another has done."""
-        self.reconciler = Reconciler(
-            cluster=self.cluster,
-            cache=self.cache,
-            following=self.told,  # type: ignore[arg-type]
-            identities=Secrets(),
-            measures=self.numbers,
-            operator=self.operator,
-            clock=lambda: self.now,
-        )
-
-    def crowd(self, jobs: int) -> None:
-        """Add jobs of somebody else's."""
-        for number in range(jobs):
-            self.cluster.add(
-                {
-                    "apiVersion": "discoproject.org/v1alpha1",
-                    "kind": "DiscoJob",
-                    "metadata": {"namespace": "other", "name": f"j-{number}"},
-                }
-            )
-
-    def submit(self, **spec: Any) -> None:
-        """Create the job, or change it."""
-        self.cluster.add(
-            {
-                "apiVersion": "discoproject.org/v1alpha1",
-                "kind": "DiscoJob",
-                "metadata": {"namespace": "ns", "name": "j"},
-                "spec": {"job": "wc:WC", "inputs": ["a"], **spec},
-                "status": self.status,
-            }
-        )
-
-    async def look(self) -> float | None:
-        """Reconcile once, with everything known."""
-        self.cluster.feed(self.cache)
-        return await self.reconciler.reconcile(KEY)
-
-    @property
-    def status(self) -> Json:
-        """The job's status."""
-        found = self.job()
-        return {} if found is None else dict(found.get("status", {}))
-
-    def job(self) -> Json | None:
-        """Return the job."""
-        if "j" not in self.cluster.names(Kind.DISCOJOB):
-            return None
-        self.cluster.feed(self.cache)
-        return self.cache.job(KEY)
-
-    def reasons(self) -> list[str]:
-        """Return the reasons of all events."""
-        return [event.reason for event in self.cluster.events]
-
-
-@pytest.fixture
-def world(build: Any) -> World:
-    """Give an empty world."""
-    return World(build.OPERATOR)
+from .world import KEY, World
 
 
 def _statuses(writes: list[str]) -> list[str]:
@@ -389,36 +255,6 @@ async def test_a_foreign_object_of_a_childs_name_is_named(world: World) -> None:
     assert "Service j-ps" in running["message"]
 
 
-async def test_a_retry_makes_what_was_removed_at_the_end(world: World, build: Any) -> None:
-    """Without its Service nobody finds the coordinator of the second run."""
-    world.submit()
-    await world.look()
-    world.told.news = News(progress=build.progress((0, 0, 9), phase="FAILED", message="broke"))
-    await world.look()
-    await world.look()
-    assert "j-coordinator" not in world.cluster.names(Kind.SERVICE)
-    world.told.news = NOTHING
-    world.submit(retry=1)
-    await world.look()
-    assert world.cluster.names(Kind.SERVICE) == ("j-coordinator", "j-ps")
-
-
-async def test_what_could_not_be_removed_at_the_end_is_removed_later(
-    world: World, build: Any
-) -> None:
-    world.submit(output={"url": "/out"})
-    await world.look()
-    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
-    world.told.news = News(progress=told)
-    await world.look()
-    world.cluster.fail("delete", ForbiddenError("rights were taken away"))
-    await world.look()
-    assert world.cluster.names(Kind.SECRET) != ()
-    await world.look()
-    for kind in (Kind.SERVICE, Kind.SECRET, Kind.CONFIGMAP, Kind.NETWORKPOLICY):
-        assert world.cluster.names(kind) == (), kind
-
-
 async def test_a_spec_too_large_to_be_kept_is_refused_with_the_reason(world: World) -> None:
     """A dozen of them filled the memory of every replica."""
     world.submit(params={"x": [{} for _ in range(60_000)]})
@@ -429,23 +265,6 @@ async def test_a_spec_too_large_to_be_kept_is_refused_with_the_reason(world: Wor
     body = world.cache.job(KEY)
     assert body is not None
     assert body["spec"] == {}
-
-
-async def test_a_retry_needs_no_config_map_that_was_packed_before(world: World, build: Any) -> None:
-    """The code was packed at the start; without its Service the second run is found by nobody."""
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"wc.py": "x = 1"}}
-    world.cluster.add({**config, "metadata": {"namespace": "ns", "name": "code"}})
-    code = {"configMap": {"name": "code"}}
-    world.submit(code=code)
-    await world.look()
-    world.told.news = News(progress=build.progress((0, 0, 9), phase="FAILED", message="broke"))
-    await world.look()
-    await world.look()
-    world.cluster.remove(Kind.CONFIGMAP, "ns", "code")
-    world.told.news = NOTHING
-    world.submit(code=code, retry=1)
-    await world.look()
-    assert world.cluster.names(Kind.SERVICE) == ("j-coordinator", "j-ps")
 
 
 async def test_a_bug_over_one_job_is_told_in_its_status(
@@ -461,116 +280,6 @@ async def test_a_bug_over_one_job_is_told_in_its_status(
     running = next(c for c in world.status["conditions"] if c["type"] == "Running")
     assert running["reason"] == "InternalError"
     assert "unhashable type" in running["message"]
-
-
-async def test_cancelling_asks_the_coordinator(world: World, build: Any) -> None:
-    world.submit()
-    await world.look()
-    world.told.news = News(progress=build.progress((8, 2, 0)))
-    world.submit(cancel=True)
-    await world.look()
-    assert world.told.cancelled == ["cancelled: spec.cancel was set"]
-
-
-async def test_who_cancels_may_say_why(world: World, build: Any) -> None:
-    world.submit()
-    await world.look()
-    body = world.job()
-    assert body is not None
-    body["metadata"]["annotations"] = {"discoproject.org/cancelled-because": "wrong input"}
-    body["spec"]["cancel"] = True
-    world.cluster.add(body)
-    world.told.news = News(progress=build.progress((8, 2, 0)))
-    await world.look()
-    assert world.told.cancelled == ["cancelled: wrong input"]
-
-
-async def test_what_has_ended_lets_go_of_what_is_not_watched(world: World, build: Any) -> None:
-    world.submit(output={"url": "/out"})
-    await world.look()
-    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
-    world.told.news = News(progress=told)
-    assert await world.look() is not None
-    assert world.cluster.names(Kind.DEPLOYMENT) == ()
-    await world.look()
-    for kind in (Kind.DEPLOYMENT, Kind.STATEFULSET, Kind.SERVICE, Kind.SECRET, Kind.CONFIGMAP):
-        assert world.cluster.names(kind) == (), kind
-    assert world.status["phase"] == "Succeeded"
-    before = list(world.cluster.writes)
-    await world.look()
-    assert world.cluster.writes == before
-
-
-async def test_that_a_job_is_over_is_written_before_its_pods_are_removed(
-    world: World, build: Any
-) -> None:
-    """Else an operator that is killed in between leaves a running job without pods to the next,
-    which runs it again: seen once, when a job that had succeeded failed over its own output."""
-    world.submit(output={"url": "/out"})
-    await world.look()
-    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
-    world.told.news = News(progress=told)
-    world.cluster.fail("delete", UnavailableError("killed here"))
-    with pytest.raises(UnavailableError):
-        await world.look()
-    assert world.status["phase"] == "Succeeded"
-    assert world.cluster.names(Kind.DEPLOYMENT) != ()
-    world.told.news = NOTHING
-    await world.look()
-    assert world.status["phase"] == "Succeeded"
-    assert world.cluster.names(Kind.DEPLOYMENT) == ()
-
-
-async def test_what_the_coordinator_told_is_kept_before_the_status_says_that_it_is_over(
-    world: World, build: Any
-) -> None:
-    world.submit()
-    await world.look()
-    world.told.news = News(progress=build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED"))
-    world.told.events = coordinator_pb2.WatchReply(
-        events=[coordinator_pb2.JobEvent(number=1, kind="output", text="hello")]
-    )
-    before = len(world.cluster.writes)
-    await world.look()
-    written = world.cluster.writes[before:]
-    assert written[0].startswith("create configmaps ns/j-events-")
-    assert written[1].startswith("write_status")
-
-
-@pytest.mark.parametrize("phase", ["SUCCEEDED", "FAILED", "CANCELLED"])
-async def test_a_job_whose_events_cannot_be_kept_ends_all_the_same(
-    world: World, build: Any, phase: str
-) -> None:
-    world.submit()
-    await world.look()
-    world.told.news = News(progress=build.progress((0, 0, 10), (0, 0, 2), phase=phase))
-    world.told.events = None
-    await world.look()
-    assert world.status["phase"] == phase.capitalize()
-    assert "EventsNotKept" in world.reasons()
-
-
-async def test_a_job_that_nobody_heard_of_has_nothing_to_keep(world: World) -> None:
-    world.submit(cancel=True)
-    world.told.events = None
-    await world.look()
-    assert world.status["phase"] == "Cancelled"
-    assert "EventsNotKept" not in world.reasons()
-
-
-async def test_what_was_written_is_known_before_the_watch_tells_it(
-    world: World, build: Any
-) -> None:
-    """A pod's event may come before that of our own write, which would be decided about again."""
-    world.submit(output={"url": "/out"})
-    await world.look()
-    told = build.progress((0, 0, 10), (0, 0, 2), phase="SUCCEEDED")
-    world.told.news = News(progress=told)
-    await world.look()
-    world.told.news = NOTHING
-    await world.reconciler.reconcile(KEY)
-    assert world.cluster.names(Kind.DEPLOYMENT) == ()
-    assert world.status["phase"] == "Succeeded"
 
 
 async def test_the_status_of_a_large_job_stays_small(world: World, build: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from disco import task
+from disco import session, task
 from disco.job import Job
 from disco.job_inputs import input_urls
 from disco.packing import pack_job
@@ -19,6 +19,8 @@ from disco_engine.records.blocks import Frame
 from disco_engine.records.readers import pairs_of
 from disco_engine.records.writers import RecordWriter, ShuffleWriter
 from disco_engine.worker.slot.values import AttemptValues
+
+from .fake_engine import FakeEngine
 
 NODES = ("node-0", "node-1")
 NOTHING = object()
@@ -250,3 +252,17 @@ def text(tmp_path: Path) -> Callable[..., str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeEngine]]:
+    """Let jobs be run by fakes, and give a list of those."""
+    made: list[FakeEngine] = []
+    monkeypatch.setattr(FakeEngine, "made", made, raising=False)
+    monkeypatch.setattr("disco.local_master.LocalEngine", FakeEngine)
+    monkeypatch.setattr("disco_engine.local.chained.labels_of", lambda *where: {0: [0], 2: [0]})
+    monkeypatch.delenv("DISCO_MASTER", raising=False)
+    monkeypatch.delenv("DISCO_EVENTS", raising=False)
+    yield made
+    for run in session.all_runs():
+        session.remove(run.name)

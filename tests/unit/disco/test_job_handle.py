@@ -1,247 +1,25 @@
-"""What an author can do with a job: run it, wait, read results, ask how it stands."""
+"""What can be done with a job that runs: wait for it, ask how it stands, feed it to others."""
 
 import json
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from disco import Disco, Job, result_iterator, session
+from disco import Disco, result_iterator
 from disco.core import Continue, client_version
 from disco.ddfs import DDFS
 from disco.error import DataError, DiscoError, JobError
 from disco.job import JobChain
-from disco.job_inputs import input_urls
-from disco.settings import DiscoSettings
-from disco.submission import job_spec, unique_name
-from disco.v1 import common_pb2, coordinator_pb2, job_pb2
+from disco.v1 import common_pb2, coordinator_pb2
 from disco_engine.local.errors import EngineError
 
-SUCCEEDED = coordinator_pb2.JOB_PHASE_SUCCEEDED
-FAILED = coordinator_pb2.JOB_PHASE_FAILED
+from .fake_engine import FAILED, SUCCEEDED, FakeEngine, Words, started
 
-
-class FakeEngine:
-    """A local engine whose jobs end when, and how, a test says."""
-
-    made: list["FakeEngine"]
-
-    def __init__(self, spec: job_pb2.JobSpec, *, workers: int, slots: int) -> None:
-        self.spec = spec
-        self.workers = workers
-        self.slots = slots
-        self.started = self.closed = False
-        self.cancelled = ""
-        self.progress: coordinator_pb2.JobProgress | None = None
-        self.error: EngineError | None = None
-        self.happened: Sequence[coordinator_pb2.JobEvent] = ()
-        self.made.append(self)
-
-    def start(self) -> "FakeEngine":
-        self.started = True
-        if all(item.urls[0] != "raw://endless" for item in self.spec.inputs):
-            self.end(SUCCEEDED)
-        return self
-
-    def end(self, phase: Any, **details: Any) -> None:
-        parts = [self.part(0, 3), self.part(1, 0), self.part(2, 5)]
-        self.progress = coordinator_pb2.JobProgress(
-            phase=phase, results=parts if phase == SUCCEEDED else [], **details
-        )
-
-    def part(self, task: int, records: int) -> coordinator_pb2.ResultPart:
-        return coordinator_pb2.ResultPart(
-            service=coordinator_pb2.ServiceAddress(service_id="ps-0", address="127.0.0.1:9"),
-            stage=2,
-            task=task,
-            totals=common_pb2.Totals(records=records),
-        )
-
-    def wait(self, timeout_s: float | None = None) -> coordinator_pb2.JobProgress:
-        if self.error is not None:
-            raise self.error
-        if self.progress is None:
-            raise TimeoutError
-        return self.progress
-
-    def watch(self) -> Iterator[coordinator_pb2.WatchReply]:
-        yield coordinator_pb2.WatchReply(progress=self.progress, events=self.happened)
-
-    def events(self, after: int) -> list[tuple[int, coordinator_pb2.JobEvent]]:
-        return list(enumerate(self.happened, start=1))[after:]
-
-    def results(self) -> list[coordinator_pb2.ResultPart]:
-        return [] if self.progress is None else list(self.progress.results)
-
-    def services(self) -> list[str]:
-        return ["127.0.0.1:9"]
-
-    def cancel(self, reason: str) -> None:
-        self.cancelled = reason
-        self.end(coordinator_pb2.JOB_PHASE_CANCELLED, message="it was cancelled")
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@pytest.fixture(autouse=True)
-def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeEngine]]:
-    """Let jobs be run by fakes, and give a list of those."""
-    made: list[FakeEngine] = []
-    monkeypatch.setattr(FakeEngine, "made", made, raising=False)
-    monkeypatch.setattr("disco.local_master.LocalEngine", FakeEngine)
-    monkeypatch.setattr("disco_engine.local.chained.labels_of", lambda *where: {0: [0], 2: [0]})
-    monkeypatch.delenv("DISCO_MASTER", raising=False)
-    monkeypatch.delenv("DISCO_EVENTS", raising=False)
-    yield made
-    for run in session.all_runs():
-        session.remove(run.name)
-
-
-class Words(Job):
-    partitions = 3
-
-    @staticmethod
-    def map(line: str, params: Any) -> list[Any]:
-        return []
-
-
-def started(**jobargs: Any) -> Job:
-    return Words().run(**{"input": ["raw://x"], **jobargs})
-
-
-# --- running ----------------------------------------------------------------------------------
-
-
-def test_run_returns_the_job_with_a_unique_name() -> None:
-    first, second = started(), started()
-    assert re.fullmatch(r"Words@[0-9a-f]+:[0-9a-f]+:[0-9a-f]+", first.name)
-    assert first.name != second.name
-    assert started(name="other").name.startswith("other@")
-
-
-def test_a_job_may_be_run_again_under_a_new_name() -> None:
-    job = started()
-    before = job.name
-    job.run(input=["raw://x"])
-    assert job.name != before
-    assert job.name.startswith("Words@")
-    assert job.name.count("@") == 1
-
-
-@pytest.mark.parametrize("prefix", ["a/b", "a.b", ""])
-def test_a_name_has_no_slash_and_no_dot(prefix: str) -> None:
-    with pytest.raises(DiscoError, match="invalid prefix"):
-        unique_name(prefix)
-
-
-@pytest.mark.parametrize("name", ["Ünï", "日本", "-", "x" * 300])
-def test_the_uid_can_be_a_file_s_name_and_an_argument_whatever_the_job_is_called(name: str) -> None:
-    uid = job_spec(Job(), {"map": lambda line, params: []}, name=name).uid
-    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{8,120}", uid)
-
-
-def test_the_engine_is_started_as_the_job_asks(engines: list[FakeEngine]) -> None:
-    started(
-        workers=3, slots=2, memory=10**9, task_timeout=60, max_attempts=2, split_size=1000, copies=2
-    )
-    (engine,) = engines
-    assert (engine.workers, engine.slots, engine.started) == (3, 2, True)
-    settings = engine.spec.settings
-    assert settings.memory_limit_bytes == 10**9
-    assert settings.task_timeout_s == 60
-    assert settings.max_attempts == 2
-    assert settings.split_size_bytes == 1000
-    assert settings.copies == 2
-    assert settings.worker_lease_s == 15
-
-
-def test_max_cores_is_the_most_tasks_at_a_time(engines: list[FakeEngine]) -> None:
-    started(workers=8, slots=2, scheduler={"max_cores": 5, "force_local": True})
-    started(workers=1, slots=4, scheduler={"max_cores": 2})
-    assert [engine.workers for engine in engines] == [2, 1]
-
-
-def test_parameters_are_looked_up_in_arguments_then_job_then_worker(
-    engines: list[FakeEngine],
-) -> None:
-    class Eager(Words):
-        max_attempts = 7
-        workers = 5
-
-    Eager(worker=Job.Worker(slots=4, workers=9)).run(input=["raw://x"], max_attempts=9)
-    (engine,) = engines
-    assert (engine.workers, engine.slots) == (5, 4)
-    assert engine.spec.settings.max_attempts == 9
-
-
-def test_inputs_may_be_an_attribute_of_the_job(engines: list[FakeEngine]) -> None:
-    class Fed(Words):
-        input = ("a.txt",)
-
-    Fed().run()
-    assert [list(item.urls) for item in engines[0].spec.inputs] == [["a.txt"]]
-
-
-@pytest.mark.parametrize(
-    ("jobargs", "message"),
-    [
-        ({"wrokers": 2}, "unknown parameter 'wrokers'; did you mean workers?"),
-        ({"scheduler": {"max_cores": 0}}, "max_cores must be a whole number from 1 on, got 0"),
-        ({"workers": 0}, "workers must be a whole number from 1 on, got 0"),
-        ({"slots": "2"}, "slots must be a whole number from 1 on, got '2'"),
-        ({"memory": "1G"}, "memory must be a number from 0 on, got '1G'"),
-        ({"max_attempts": 0}, "max_attempts must be a number from 1 on, got 0"),
-        ({"copies": 3}, "copies must be at most 2, got 3"),
-        ({"partitions": 0}, "partitions must be a whole number from 1 on"),
-        ({"output": "out", "format": "xml"}, "unknown format 'xml'; there are text, jsonl"),
-        ({"pipeline": []}, "pipeline must be a list"),
-        ({"required_modules": "os"}, r"required_modules must be a list, got 'os': write \['os'\]"),
-        ({"required_files": "a.csv"}, r"required_files must be a list, got 'a\.csv': write"),
-        ({"input": "words.txt"}, "input must be a list of URLs, got 'words.txt'"),
-        ({"input": 7}, "input must be a list of URLs, got 7"),
-        ({"input": [[]]}, "input \\[\\]: each must be a URL or path, or a list of URLs"),
-        ({"input": [None]}, "input None: each must be a URL or path, or a list of URLs"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_anything_starts(
-    engines: list[FakeEngine], jobargs: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(DiscoError, match=message):
-        started(**jobargs)
-    assert [engine for engine in engines if engine.started] == []
-
-
-def test_lists_are_replicas_but_never_results_of_jobs() -> None:
-    parts = ["disco://h:1/j/2/0", "disco://h:1/j/2/1"]
-    assert input_urls(["a", ["b", "c"], parts, Path("d")]) == [
-        ("a",),
-        ("b", "c"),
-        (parts[0],),
-        (parts[1],),
-        ("d",),
-    ]
-
-
-def test_an_output_path_becomes_absolute(
-    engines: list[FakeEngine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    started(output="out", format="csv")
-    started(output="s3://bucket/out")
-    assert engines[0].spec.output == job_pb2.Output(url=str(tmp_path / "out"), format="csv")
-    assert engines[1].spec.output == job_pb2.Output(url="s3://bucket/out", format="text")
-
-
-def test_a_master_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISCO_MASTER", "http://master:8989")
-    with pytest.raises(DiscoError, match=r"master 'http://master:8989': .* is no server"):
-        started()
-    assert Words(master="local").run(input=["raw://x"]).wait()
+pytestmark = pytest.mark.usefixtures("engines")
 
 
 # --- waiting ----------------------------------------------------------------------------------
@@ -400,6 +178,11 @@ def test_the_machine_is_a_node(engines: list[FakeEngine]) -> None:
     assert isinstance(disco.ddfs, DDFS)
 
 
+def test_the_client_has_a_version() -> None:
+    assert re.match(r"\d+\.\d+", client_version())
+    assert str(Disco()) == "Disco master at local"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -525,30 +308,3 @@ def test_jobs_that_wait_for_each_other_are_refused() -> None:
     first, second = Words("first"), Words("second")
     with pytest.raises(DiscoError, match="wait for each other"):
         JobChain({first: [second], second: [first]}).wait()
-
-
-# --- settings ---------------------------------------------------------------------------------
-
-
-def test_settings_are_those_given_then_the_environment_s_then_the_defaults(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    settings = DiscoSettings(DISCO_EVENTS="json")
-    monkeypatch.setenv("DISCO_EVENTS", "nocolor")
-    monkeypatch.setenv("DISCO_JOB_OWNER", "env@here")
-    assert settings["DISCO_EVENTS"] == "json"
-    assert settings["DISCO_JOB_OWNER"] == "env@here"
-    assert settings["DISCO_MASTER"] == "local"
-    with pytest.raises(DiscoError, match="there is no setting 'DISCO_MATSER'; there are"):
-        settings["DISCO_MATSER"]
-
-
-def test_the_client_has_a_version() -> None:
-    assert re.match(r"\d+\.\d+", client_version())
-    assert str(Disco()) == "Disco master at local"
-
-
-def test_a_spec_carries_settings_that_jobs_do_not_know() -> None:
-    spec = job_spec(Words(), {"input": ["a"]}, name="n", settings={"max_consecutive_losses": 3})
-    assert spec.settings.max_consecutive_losses == 3
-    assert spec.name == "n"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from disco.manifest.parsing import too_much
 from disco_operator.atrest import Entry
 from disco_operator.cluster import Kind, Listing
-from disco_operator.model import API_VERSION, TOO_MUCH, JobKey, Json
+from disco_operator.model import API_VERSION, IN_LINE, TOO_MUCH, JobKey, Json
 from disco_operator.names import JOB_LABEL
 
 CHILDREN = (Kind.POD, Kind.DEPLOYMENT, Kind.STATEFULSET)
@@ -51,6 +51,7 @@ class Cache:
         self._children: dict[JobKey, set[Ref]] = {}
         self._jobs: set[JobKey] = set()
         self._finished: set[JobKey] = set()
+        self._in_line: dict[JobKey, str] = {}
         self._deleted: dict[Ref, int] = {}
         self._deletions: deque[Ref] = deque()
         self._unheard: dict[Ref, tuple[int, float]] = {}
@@ -70,6 +71,11 @@ class Cache:
     def active_jobs(self) -> int:
         """How many DiscoJobs have not ended."""
         return len(self._jobs) - len(self._finished)
+
+    def is_first_in_line(self, key: JobKey) -> bool:
+        """Return whether no other job of its namespace has waited longer for room in a quota."""
+        mine = [other for other in self._in_line if other.namespace == key.namespace]
+        return key == min(mine, key=lambda other: (self._in_line[other], other), default=key)
 
     def children(self, key: JobKey) -> tuple[Json, ...]:
         """Return pods, deployments and statefulsets with the job's label in its namespace.
@@ -198,6 +204,7 @@ class Cache:
             if ref.kind is Kind.DISCOJOB:
                 self._jobs.discard(key)
                 self._finished.discard(key)
+                self._in_line.pop(key, None)
             else:
                 self._take_from(key, ref)
         return jobs
@@ -210,6 +217,9 @@ class Cache:
 
     def _note_job(self, key: JobKey, body: Json) -> None:
         self._jobs.add(key)
+        self._in_line.pop(key, None)
+        if IN_LINE in body.get("status", {}):
+            self._in_line[key] = body["status"][IN_LINE]
         if "completionTime" not in body.get("status", {}):
             self._finished.discard(key)
         elif key not in self._finished:

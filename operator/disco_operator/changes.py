@@ -69,7 +69,8 @@ def changes_to(
 
     Pods are replaced for the job's sake only. What a job computes is fixed once it has started, so
     a template that would be another today comes from another operator, and replacing pods because
-    of that would take away what finished tasks, and finished jobs, have on their nodes' disks.
+    of that would take away what finished tasks, and finished jobs, have on their nodes' disks. Its
+    image is in the status, which follows the operator's only until the job is planned.
 
     Args:
         job: The job; it has a spec.
@@ -107,12 +108,12 @@ def _workloads(
 ) -> Iterator[Json]:
     if job.spec is None:
         return
-    run = status.get("runs", 0)
+    run, image = status.get("runs", 0), operator.job_image
     if wanted.services is not None:
-        yield _marked(partition_set(job, wanted.services, operator), "")
+        yield _marked(partition_set(job, wanted.services, operator), image)
     if wanted.coordinator:
         coordinator = coordinator_deployment(job, services_of(job), operator, run=run)
-        yield _marked(coordinator, f"run {run}")
+        yield _marked(coordinator, f"{image}, run {run}")
     factors = status.get("memoryFactor", {})
     for group in groups_of(job.key, job.spec):
         if group.name in wanted.workers:
@@ -120,7 +121,7 @@ def _workloads(
             workers = workers_deployment(
                 job, group, wanted.workers[group.name], operator, memory_factor=factor, run=run
             )
-            yield _marked(workers, f"run {run}, memory {factor:g}")
+            yield _marked(workers, f"{image}, run {run}, memory {factor:g}")
 
 
 def _marked(manifest: Json, made_for: str) -> Json:

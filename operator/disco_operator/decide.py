@@ -17,7 +17,7 @@ from disco.v1 import coordinator_pb2
 from disco_operator import endings, names, working
 from disco_operator.conditions import Condition, Phase, drop_condition, is_true
 from disco_operator.lost import lost_pods
-from disco_operator.model import DiscoJob, Json, read_time, written_time
+from disco_operator.model import IN_LINE, DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
 from disco_operator.wanted import Announcement, Decision, Observed, Wanted
 
@@ -79,7 +79,7 @@ def _start(
     status["runSince"] = written_time(now)
     status["activeSeconds"] = 0
     status["inputsHash"] = status.get("inputsHash") or job.inputs_hash
-    status["image"] = job.spec.image or status.get("image") or observed.job_image
+    status["image"] = status.get("image") or endings.image_of(job, observed)
     status["observedRetry"] = job.spec.retry
     status["phase"] = Phase.PENDING.value
     if is_true(status, Condition.SUSPENDED):
@@ -156,6 +156,7 @@ def _pause(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> De
     if first:
         status["activeSeconds"] = active_seconds(status, now)
         status.pop("runSince", None)
+        status.pop(IN_LINE, None)
     wanted, left = working.paused_children(job)
     message = f"paused: {left}; set spec.suspend to false to go on"
     note(job, status, Condition.SUSPENDED, True, "Suspended", message, now)

@@ -8,7 +8,7 @@ from disco_operator import names
 from disco_operator.children.partition import keeps_volumes, services_of
 from disco_operator.conditions import Condition, Phase, condition_of, drop_condition, is_true
 from disco_operator.lost import lost_pods
-from disco_operator.model import DiscoJob, Json, read_time, written_time
+from disco_operator.model import IN_LINE, DiscoJob, Json, read_time, written_time
 from disco_operator.notes import active_seconds, note
 from disco_operator.progress import counted, note_progress, plan_of
 from disco_operator.saying import events_of
@@ -80,7 +80,7 @@ def finish(
     status["completionTime"] = written_time(now)
     status["phase"] = phase.value
     status["workers"] = status["slots"] = 0
-    for name in ("runSince", "stopping"):
+    for name in ("runSince", "stopping", IN_LINE):
         status.pop(name, None)
     if is_true(status, Condition.SUSPENDED):  # else it would say how to go on
         drop_condition(status, Condition.SUSPENDED)
@@ -157,6 +157,12 @@ def retry_has_to_wait(job: DiscoJob, observed: Observed) -> bool:
 def _code_is_gone(job: DiscoJob, observed: Observed) -> bool:
     """Return whether neither the code of the start is there any more, nor the one it came from."""
     return job.status.get("released") == _ALL and bool(observed.code_problem)
+
+
+def image_of(job: DiscoJob, observed: Observed) -> str:
+    """Return the image of a job that begins now."""
+    assert job.spec is not None
+    return job.spec.image or observed.job_image
 
 
 def what_a_retry_runs(job: DiscoJob) -> str:

@@ -20,6 +20,9 @@ CANCEL_ANNOTATION = f"{GROUP}/cancelled-because"
 TOO_MUCH = "tooMuch"
 """Field that the cache puts beside a spec it has dropped because of its size: what to say."""
 
+IN_LINE = "inLineSince"
+"""Field of a status: since when a job has its place among those that a quota keeps waiting."""
+
 Json = dict[str, Any]
 """A Kubernetes object, or a part of one, as the API server tells it."""
 

@@ -14,7 +14,7 @@ JOB_LABEL = f"{GROUP}/job"
 ROLE_LABEL = f"{GROUP}/role"
 STAGE_LABEL = f"{GROUP}/stage"
 MADE_FOR_ANNOTATION = f"{GROUP}/made-for"
-"""Of a workload: the run of the job, and what else its pods are replaced for when it changes."""
+"""Of a workload: image, run of the job, and what else its pods are replaced for if it changes."""
 RUN_ANNOTATION = f"{GROUP}/run"
 """How often the job had been started again when a pod was made."""
 

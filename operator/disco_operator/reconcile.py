@@ -31,7 +31,7 @@ from disco_operator.decide import decide
 from disco_operator.endings import retry_wanted
 from disco_operator.following import Following, News
 from disco_operator.keeping import Keeper
-from disco_operator.model import DiscoJob, JobKey, Json, OperatorSettings, read_time
+from disco_operator.model import IN_LINE, DiscoJob, JobKey, Json, OperatorSettings, read_time
 from disco_operator.notes import duration_of, note
 from disco_operator.progress import retries_of
 from disco_operator.wanted import Announcement, Decision, Observed
@@ -171,6 +171,7 @@ class Reconciler:
             code_problem=problem,
             node_ready=self._cache.node_ready,
             active_jobs=self._cache.active_jobs,
+            first_in_line=IN_LINE not in job.status or self._cache.is_first_in_line(job.key),
             job_image=self._operator.job_image,
         )
 

@@ -40,12 +40,14 @@ class Trouble:
         message: Names the pod, the cause and the remedy.
         role: Of the pods.
         fatal: It will not get better by itself.
+        crowded: It may get better when pods of others go.
     """
 
     reason: str
     message: str
     role: str
     fatal: bool = False
+    crowded: bool = False
 
 
 def troubles_of(children: Sequence[Json], now: datetime) -> tuple[Trouble, ...]:
@@ -185,7 +187,8 @@ def _waiting(status: Json, name: str, role: str) -> Iterator[Trouble]:
         yield Trouble(
             reason="ImagePullFailed",
             message=f"image {status.get('image', '')} of pod {name} cannot be pulled ({reason}):"
-            f" {said[:300]}; correct spec.image or spec.imagePullSecrets",
+            f" {said[:300]}; correct spec.image (of jobs without one: the chart's"
+            " jobImage) or spec.imagePullSecrets",
             role=role,
         )
     elif reason in _CONFIG_REASONS:
@@ -226,6 +229,7 @@ def _of_workload(workload: Json, children: Sequence[Json], now: datetime) -> Ite
                 reason="QuotaExceeded" if quota else "PodsRefused",
                 message=f"pods of {name} are not admitted: {said[:400]}; {remedy}",
                 role=role,
+                crowded=quota,
             )
     if workload["kind"] == "StatefulSet" and workload["spec"].get("replicas"):
         mine = [child for child in children if _controlled_by(child, workload)]
@@ -238,6 +242,7 @@ def _of_workload(workload: Json, children: Sequence[Json], now: datetime) -> Ite
                 message=f"pods of {name} are not created: a quota or an admission rule refuses"
                 f" them; see kubectl describe statefulset {name}",
                 role=role,
+                crowded=True,
             )
 
 

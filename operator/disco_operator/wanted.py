@@ -20,6 +20,7 @@ class Observed:
         code_problem: Why there is no code.
         node_ready: Whether a node is ready; None: not known.
         active_jobs: How many jobs there are that have not ended, this one included.
+        first_in_line: Whether no other job of the namespace has waited longer for room.
         job_image: The operator's, for jobs that start now and name none.
     """
 
@@ -30,6 +31,7 @@ class Observed:
     code_problem: str = ""
     node_ready: Callable[[str], bool | None] = lambda _: None
     active_jobs: int = 1
+    first_in_line: bool = True
     job_image: str = ""
 
 

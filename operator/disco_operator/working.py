@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from disco.v1 import coordinator_pb2
-from disco_operator import endings, names, saying
+from disco_operator import endings, line, names, saying
 from disco_operator.children.partition import keeps_volumes, services_of
 from disco_operator.conditions import Condition, Phase, condition_of, is_true
 from disco_operator.groups import WorkerGroup, groups_of
@@ -35,7 +35,11 @@ HOPELESS_RESTARTS = 3
 
 def work(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Decision:
     """Return what is to be done about a job that should be running."""
+    if line.gives_way(status, observed):
+        return _give_way(job, status, observed, now)
     progress = observed.news.progress
+    if not is_true(status, Condition.PLANNED):  # nothing is lost yet if its pods are made anew
+        status["image"] = endings.image_of(job, observed)
     said: list[Announcement] = []
     mine = [child for child in observed.children if _concerns(child, job)]
     troubles = troubles_of(mine, now)
@@ -44,6 +48,7 @@ def work(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
         said += _note_planned(job, status, progress, now)
     said += _raise_memory(job, status, mine)
     said += _note_running(job, status, observed, troubles, now)
+    line.note_place(job, status, observed, troubles, now)
     fatal = next((trouble for trouble in troubles if trouble.fatal), None)
     fatal = fatal or _out_of_memory(job, status, mine)
     if fatal is not None and not (progress is not None and progress.workers):
@@ -61,6 +66,22 @@ def work(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
         follow=True,
         lost_pods=lost_pods(observed, now),
         announcements=(*saying.events_of(observed.news.events), *said),
+        again_in_s=_next_look(job, status, observed, now),
+    )
+
+
+def _give_way(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Decision:
+    message = (
+        "the quota of the namespace had no room for all pods of this job, and another job has"
+        " waited longer: this one has no pods until that one has started; raise the quota, or"
+        " delete finished jobs, whose results are kept in pods"
+    )
+    note(job, status, Condition.RUNNING, False, "QuotaExceeded", message, now)
+    status["phase"] = Phase.PENDING.value
+    return Decision(
+        status=status,
+        wanted=Wanted(base=True, services=0),
+        lost_pods=lost_pods(observed, now),
         again_in_s=_next_look(job, status, observed, now),
     )
 

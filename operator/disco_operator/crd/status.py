@@ -76,10 +76,14 @@ def _bookkeeping() -> Schema:
         ),
         "image": _text(
             "The image of its pods, unless a podTemplate names another: that of spec, or what was"
-            " the operator's default when the job started. No upgrade changes it.",
+            " the operator's default when the job was planned. No upgrade changes it.",
             1024,
         ),
         "runs": _count("How many times the job was started again by spec.retry."),
+        "inLineSince": _time(
+            "Since when the job has its place among those of the namespace that a quota keeps from"
+            " starting: the first tries, the others have no pods."
+        ),
         "runSince": _time("Since when the job has been running without a pause."),
         "activeSeconds": _count(
             "How many seconds the job ran before runSince, without the time it was suspended."

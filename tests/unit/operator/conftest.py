@@ -88,6 +88,8 @@ class Story:
         self.news = News()
         self.code_problem = ""
         self.active_jobs = 1
+        self.first_in_line = True
+        self.job_image = OPERATOR.job_image
         self.deleted = False
         self.decision: Decision
 
@@ -132,7 +134,8 @@ class Story:
             code_problem=self.code_problem,
             node_ready=self.nodes.get,
             active_jobs=self.active_jobs,
-            job_image=OPERATOR.job_image,
+            first_in_line=self.first_in_line,
+            job_image=self.job_image,
         )
         job = self.job
         self.decision = decide(job, observed, self.now)

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -266,12 +267,28 @@ def test_an_operator_that_would_make_other_pods_replaces_none(build: Any) -> Non
     assert not changes.scale
 
 
+def test_a_job_that_has_not_begun_gets_the_image_of_an_upgrade(build: Any) -> None:
+    """The default image that could not be pulled was corrected, and jobs went on waiting for it."""
+    story = build.Story()
+    story.look()
+    story.job_image = "disco:next"
+    story.look()
+    assert _images(story.workloads.values()) == {"disco:next"}
+    story.hears(build.progress((8, 2, 0))).look()
+    story.job_image = "disco:last"
+    story.look()
+    assert _images(story.workloads.values()) == {"disco:next"}
+
+
+def _images(workloads: Iterable[Any]) -> set[str]:
+    containers = (found["spec"]["template"]["spec"]["containers"][0] for found in workloads)
+    return {container["image"] for container in containers}
+
+
 def test_what_is_made_after_an_upgrade_has_the_image_that_the_job_started_with(build: Any) -> None:
     story = build.Story().running()
     upgraded = replace(build.OPERATOR, job_image="disco:next")
 
     changes = changes_to(story.job, story.decision.wanted, (), story.status, upgraded)
 
-    assert {
-        manifest["spec"]["template"]["spec"]["containers"][0]["image"] for manifest in changes.apply
-    } == {build.OPERATOR.job_image}
+    assert _images(changes.apply) == {build.OPERATOR.job_image}

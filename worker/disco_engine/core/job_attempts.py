@@ -1,7 +1,7 @@
 """What follows, for one job, from what becomes of single attempts.
 
 Outputs are sealed, dropped or missed, tasks tried again or given up; and where one is given up, the
-job ends. What follows from it that a stage is complete is ``core.job_run``'s.
+job ends. Whether a stage is complete by that, and what comes then, ``core.job_run`` decides.
 """
 
 from disco_engine.core import label_table

@@ -164,6 +164,28 @@ def test_what_was_committed_survives_kill_9_byte_for_byte_and_the_rest_is_gone(
         assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
+def test_it_ends_when_its_journal_is_damaged_and_the_next_goes_on_with_what_came_before(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as service:
+        service.attach()
+        service.write_and_seal(attempt(0), [b"before"])
+        service.record_plan(b"the plan")  # returns when all that is on disk
+        begin = (tmp_path / "journal").stat().st_size
+        service.write_and_seal(attempt(1), [b"behind"])
+        service.record_plan(b"the plan")
+        with (tmp_path / "journal").open("r+b") as journal:
+            journal.seek(begin + 10)
+            journal.write(b"x")
+        with pytest.raises(grpc.RpcError, match=f"journal is damaged from byte {begin} on"):
+            service.attach()
+        assert service.process.wait(timeout=30) == 1
+    with running(tmp_path) as service:
+        state, sealed = service.attach()
+        assert (state.plan, sealed) == (b"the plan", {attempt(0)})
+        assert service.push(attempt(1), [b"behind"]).status == REFUSED
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_whenever_it_is_killed_what_it_still_calls_sealed_is_whole(
     tmp_path: Path, seed: int

@@ -71,15 +71,13 @@ class Disk:
         self.unreadable.clear()
 
     def corrupt(self, but: str) -> str:
-        """Damage a log whose name does not begin with *but*; return what and where, if anything."""
-        logs = [
-            name
-            for name, content in self.files.items()
-            if name != "journal" and content and not name.startswith(but)
+        """Damage a file whose name does not begin with *but*; return what and where, if any."""
+        files = [
+            name for name, content in self.files.items() if content and not name.startswith(but)
         ]
-        if not logs:
+        if not files:
             return ""
-        name = self._random.choice(sorted(logs))
+        name = self._random.choice(sorted(files))
         at = self._random.randrange(len(self.files[name]))
         if self._random.random() < 0.5:
             self.files[name][at] ^= 1 << self._random.randrange(8)

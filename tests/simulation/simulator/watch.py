@@ -1,6 +1,7 @@
 """Looks at everything after every event, and says what must never be."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from disco_engine.coordinator.errors import CoordinatorError
@@ -23,6 +24,7 @@ from disco_engine.core.job import JobMachine
 from disco_engine.core.ledger import AttemptState
 from disco_engine.core.model import AttemptId, Label, ServiceId, Totals, WorkerId
 from disco_engine.core.task import IllegalTransition
+from disco_engine.partition.journal import JournalDamagedError
 from disco_engine.partition.store import Store
 from disco_engine.wire import attempt_from_wire
 from disco_engine.worker.link import CoordinatorError as LinkError
@@ -287,12 +289,13 @@ class Watch:
             self.fail(f"{process} has sealed {attempt}, but its epoch is {store.ledger.epoch}")
         if attempt in self._mixed:
             self.fail(f"{process} has sealed {attempt}, which {self._mixed[attempt]}")
-        for message in store.journal.sealed():
-            if attempt_from_wire(message.attempt) == attempt:
-                labels = label_table.unpack(message.label_table)
-                written = self._written.get(attempt, {})
-                if labels != written:
-                    self.fail(f"{process} has sealed {attempt} with {labels}, not {written}")
+        with suppress(JournalDamagedError):  # which it will find itself
+            for message in store.journal.sealed():
+                if attempt_from_wire(message.attempt) == attempt:
+                    labels = label_table.unpack(message.label_table)
+                    written = self._written.get(attempt, {})
+                    if labels != written:
+                        self.fail(f"{process} has sealed {attempt} with {labels}, not {written}")
         for name, sealed in self._sealed.items():
             holder = self._simulation.roles.get(name)
             held = holder.inside.store if holder is not None and holder.alive else None

@@ -8,6 +8,7 @@ from disco_engine.partition.journal import (
     DirectoryInUseError,
     Entry,
     Journal,
+    JournalDamagedError,
     Kind,
     dropped_entry,
     dropped_of,
@@ -111,4 +112,21 @@ def test_zeros_at_the_end_are_damage_and_not_an_entry_without_content(tmp_path: 
     journal = Journal(tmp_path / "journal")
     assert journal.cut_damage() == 30
     assert list(journal.entries()) == ENTRIES
+    journal.close()
+
+
+def test_damage_in_what_this_process_has_written_is_no_short_list(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    for entry in ENTRIES[:2]:
+        journal.add(entry)
+    commit(journal)
+    journal.add(ENTRIES[3])
+    with (tmp_path / "journal").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    entries = journal.entries()
+    assert next(entries) == ENTRIES[0]
+    damaged = f"journal is damaged from byte {len(ENTRIES[0].pack())} on"
+    with pytest.raises(JournalDamagedError, match=damaged):
+        next(entries)
     journal.close()

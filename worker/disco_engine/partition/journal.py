@@ -87,6 +87,13 @@ class DirectoryInUseError(Exception):
     """The data directory cannot be this service's; give it another."""
 
 
+class JournalDamagedError(OSError):
+    """What was written into the journal does not come back: only a new process can go on.
+
+    It believes what comes before the damage, and its coordinator has the rest made again.
+    """
+
+
 class Journal:
     """The entries on disk, and those that wait for their blocks to be written.
 
@@ -133,7 +140,8 @@ class Journal:
     def entries(self) -> Iterator[Entry]:
         """Return all entries as of this call, also if some are added or written meanwhile.
 
-        It ends before the first damaged entry.
+        Raises:
+            JournalDamagedError: While iterating: not all of them are there.
         """
         return _entries(self._file, self.size, list(self.pending))
 
@@ -182,8 +190,15 @@ class Journal:
 
 
 def _entries(file: AppendFile, end: int, pending: list[bytes]) -> Iterator[Entry]:
-    for _, entry in _read(file, end):
+    reached = 0
+    for behind, entry in _read(file, end):
+        reached = behind
         yield entry
+    if reached < end:
+        raise JournalDamagedError(
+            f"{file.path} is damaged from byte {reached:,} on: a new process goes on with what is"
+            " before; check the disk"
+        )
     for packed in pending:
         *_, kind = _ENTRY.unpack_from(packed)
         yield Entry(Kind(kind), packed[_ENTRY.size :])

@@ -14,6 +14,7 @@ from disco_engine.core.ledger import AttemptState, StaleEpochError, Verdict, Wro
 from disco_engine.core.model import AttemptId, Label, Layout, Totals
 from disco_engine.partition.audit import drop_damaged
 from disco_engine.partition.intake import Intake, Outcome, Output
+from disco_engine.partition.journal import JournalDamagedError
 from disco_engine.partition.reader import (
     Cursor,
     IncompleteError,
@@ -53,16 +54,6 @@ _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 _INVENTORY_BYTES = 1024 * 1024
 
 
-@asynccontextmanager
-async def _refusals(context: _Context) -> AsyncIterator[None]:
-    """End the call with the status that says what the caller should do."""
-    try:
-        yield
-    except tuple(kind for kind, _ in _CODES) as error:
-        code = next(code for kind, code in _CODES if isinstance(error, kind))
-        await context.abort(code, str(error))
-
-
 class PartitionService(partition_pb2_grpc.PartitionServicer):
     """One job's blocks on one node, for coordinator and workers."""
 
@@ -70,6 +61,19 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         self._store = store
         self._service_id = service_id
         self._node = node
+
+    @asynccontextmanager
+    async def _refusals(self, context: _Context) -> AsyncIterator[None]:
+        """End the call with the status that says what the caller should do."""
+        try:
+            yield
+        except JournalDamagedError as error:
+            if not self._store.ledger.closed:  # else it was emptied while somebody read it
+                self._store.writer.fail(error)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except tuple(kind for kind, _ in _CODES) as error:
+            code = next(code for kind, code in _CODES if isinstance(error, kind))
+            await context.abort(code, str(error))
 
     async def Attach(
         self, request: partition_pb2.AttachRequest, context: _Context
@@ -79,7 +83,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         With epoch 0 what is sealed is told if it is asked for.
         """
         store = self._store
-        async with _refusals(context):
+        async with self._refusals(context):
             await store.attach(request.job_uid, request.epoch, request.coordinator)
             yield partition_pb2.AttachReply(
                 state=partition_pb2.ServiceState(
@@ -106,7 +110,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         self, request: partition_pb2.RecordPlanRequest, context: _Context
     ) -> partition_pb2.RecordPlanReply:
         """Keep the plan, durably."""
-        async with _refusals(context):
+        async with self._refusals(context):
             await self._store.record_plan(request.job_uid, request.epoch, request.plan)
         return partition_pb2.RecordPlanReply()
 
@@ -115,7 +119,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
     ) -> AsyncIterator[partition_pb2.PushReply]:
         """Take blocks in; tell how each attempt's push ended."""
         intake = Intake(self._store)
-        async with _refusals(context):
+        async with self._refusals(context):
             async for request in request_iterator:
                 self._store.ledger.check_caller(request.job_uid)
                 results = await intake.accept([_output(blocks) for blocks in request.outputs])
@@ -135,7 +139,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         self, request: partition_pb2.DecideRequest, context: _Context
     ) -> partition_pb2.DecideReply:
         """Seal or discard attempts, in order."""
-        async with _refusals(context):
+        async with self._refusals(context):
             self._store.ledger.check_caller(request.job_uid, request.epoch)
             verdicts = []
             copies: dict[AttemptId, label_table.Labels] = {}
@@ -183,7 +187,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
     ) -> AsyncIterator[partition_pb2.FetchReply]:
         """Hand out what is sealed of a label, or of tasks."""
         store = self._store
-        async with _refusals(context):
+        async with self._refusals(context):
             store.ledger.check_caller(request.job_uid)
             selection = _selection(request)
             cursor = None
@@ -203,7 +207,7 @@ class PartitionService(partition_pb2_grpc.PartitionServicer):
         self, request: partition_pb2.DropRequest, context: _Context
     ) -> partition_pb2.DropReply:
         """Forget attempts, or everything."""
-        async with _refusals(context):
+        async with self._refusals(context):
             self._store.ledger.check_caller(request.job_uid, request.epoch)
             if request.all:
                 await self._store.drop_all()

@@ -77,6 +77,7 @@ class Writer:
         self._pending_since_s: float | None = None
         self._failing = False
         self._stopping = False
+        self._broken: Exception | None = None
         self._thread = ThreadPoolExecutor(1, "disk-writer")
         budget.on_wait = self._wake.set
         self.idle = asyncio.Lock()
@@ -105,7 +106,11 @@ class Writer:
         await done
 
     async def run(self) -> None:
-        """Write whenever there is reason to, until ``stop``."""
+        """Write whenever there is reason to, until ``stop``.
+
+        Raises:
+            Exception: What ``fail`` was given.
+        """
         with self._thread:
             while not self._stopping:
                 try:
@@ -114,8 +119,16 @@ class Writer:
                 except TimeoutError:
                     pass
                 self._wake.clear()
+                if self._broken is not None:
+                    raise self._broken
                 async with self.idle:
                     await self._work()
+
+    def fail(self, error: Exception) -> None:
+        """Have ``run``, and so the process, end with *error*: nothing of value can be written."""
+        _log.error("this process cannot go on", extra={"error": str(error)})
+        self._broken = error
+        self._wake.set()
 
     def stop(self) -> None:
         """Let ``run`` end after what it is doing; ``commit`` before, to lose nothing."""

@@ -220,14 +220,10 @@ def _of_workload(workload: Json, children: Sequence[Json], now: datetime) -> Ite
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             said = condition.get("message", "")
             quota = "exceeded quota" in said
-            remedy = (
-                "free some, raise the quota, or lower the requests and replicas"
-                if quota
-                else "an admission rule refuses them"
-            )
             yield Trouble(
                 reason="QuotaExceeded" if quota else "PodsRefused",
-                message=f"pods of {name} are not admitted: {said[:400]}; {remedy}",
+                message=f"pods of {name} are not admitted: {said[:400]};"
+                f" {_remedy_of_refusal(said, _field(role))}",
                 role=role,
                 crowded=quota,
             )
@@ -244,6 +240,15 @@ def _of_workload(workload: Json, children: Sequence[Json], now: datetime) -> Ite
                 role=role,
                 crowded=True,
             )
+
+
+def _remedy_of_refusal(said: str, field: str) -> str:
+    """Return what to do about pods that are not admitted, from what the API server said."""
+    if "exceeded quota" in said:
+        return "free some, raise the quota, or lower the requests and replicas"
+    if "failed quota" in said or "usage per" in said or ".resources." in said:
+        return f"set {field}.resources as the quota and the LimitRange of the namespace ask for"
+    return "an admission rule refuses them"
 
 
 def _controlled_by(child: Json, workload: Json) -> bool:

@@ -51,11 +51,9 @@ def _helm(*arguments: str, values: Mapping[str, Any] | None = None) -> str:
     return done.stdout
 
 
-def _manifest(name: str, *, suspend: bool = False) -> Object:
+def _manifest(name: str, **spec: Any) -> Object:
     inputs = ["raw://one two three"]
-    return discojob(
-        name, job="count:Count", code=COUNT, shared=False, inputs=inputs, suspend=suspend
-    )
+    return discojob(name, job="count:Count", code=COUNT, shared=False, inputs=inputs, **spec)
 
 
 def _values(namespace: Namespace, image: str) -> Object:
@@ -141,10 +139,14 @@ def test_a_release_is_installed_tested_upgraded_and_uninstalled(
     assert api.list("discojobs", space) == []
     assert api.get("pods", space, f"{RELEASE}-test") is None
 
-    waiting = released.submit(_manifest("waiting", suspend=True))
+    before = released.submit(_manifest("before"))
+    before.wait_until_succeeded()
+    keepers = [pod["metadata"]["uid"] for pod in before.pods("partition-service")]
+    waiting = released.submit(_manifest("waiting", suspend=True, image=image))
     waiting.wait_for_condition("Suspended")
     key = api.get("secrets", space, "disco-operator-key")
     values = {**_values(released, image), "replicas": 1, "logLevel": "debug"}
+    values["jobImage"] = "registry.invalid/nobody/nothing:1"
     _helm("upgrade", RELEASE, str(CHART), "-n", space, "--wait", "--timeout", "3m", values=values)
     (pod,) = wait_for(
         "the upgrade to leave one pod",
@@ -155,6 +157,7 @@ def test_a_release_is_installed_tested_upgraded_and_uninstalled(
     assert api.get("secrets", space, "disco-operator-key") == key
     waiting.patch(suspend=False)
     waiting.wait_until_succeeded()
+    assert [pod["metadata"]["uid"] for pod in before.pods("partition-service")] == keepers
 
     _helm("uninstall", RELEASE, "-n", space, "--wait")
     assert _left_of(api, space) == []

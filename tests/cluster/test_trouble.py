@@ -63,6 +63,34 @@ def test_a_quota_that_is_exhausted_is_named_and_the_job_runs_once_there_is_room(
     gated.check_result()
 
 
+def test_jobs_in_a_quota_for_one_run_one_after_the_other(
+    namespace: Namespace, shared_volume: Volume
+) -> None:
+    """Each took some of the pods that the quota admits, and all waited for each other."""
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "few-pods"},
+        "spec": {"hard": {"pods": "4"}},
+    }
+    namespace.apply(quota)
+    jobs = [
+        namespace.submit(
+            discojob(
+                f"narrow-{number}",
+                job="wordcount:WordCount",
+                code=programs.WORDCOUNT,
+                inputs=["raw://the end"],
+                output={"url": f"/shared/narrow-{number}"},
+            )
+        )
+        for number in range(4)
+    ]
+
+    for job in jobs:
+        job.wait_until_succeeded(timeout=300)
+
+
 def test_a_task_that_needs_more_memory_than_its_pod_has_fails_with_the_reason(
     namespace: Namespace, shared_volume: Volume
 ) -> None:

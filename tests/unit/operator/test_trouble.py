@@ -106,13 +106,31 @@ def test_a_pod_that_does_not_run_says_why(
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("said", "reason", "remedy"),
     [
-        ('pods "j-workers-a" is forbidden: exceeded quota: small', "QuotaExceeded"),
-        ('pods "j-workers-a" is forbidden: violates PodSecurity "restricted"', "PodsRefused"),
+        ("is forbidden: exceeded quota: small", "QuotaExceeded", "raise the quota"),
+        ('is forbidden: violates PodSecurity "restricted"', "PodsRefused", "an admission rule"),
+        (
+            "is forbidden: failed quota: q: must specify limits.memory for: worker",
+            "PodsRefused",
+            "set spec.workers.resources",
+        ),
+        (
+            'is invalid: spec.containers[0].resources.requests: Invalid value: "256Mi": must be'
+            " less than or equal to memory limit of 64Mi",
+            "PodsRefused",
+            "set spec.workers.resources",
+        ),
+        (
+            "is forbidden: maximum memory usage per Container is 128Mi, but limit is 256Mi",
+            "PodsRefused",
+            "set spec.workers.resources",
+        ),
     ],
 )
-def test_pods_that_are_not_admitted_are_told(build: Any, said: str, reason: str) -> None:
+def test_pods_that_are_not_admitted_are_told_with_what_to_do(
+    build: Any, said: str, reason: str, remedy: str
+) -> None:
     story = build.Story()
     story.look()
     failure = {"type": "ReplicaFailure", "status": "True", "message": said}
@@ -120,6 +138,7 @@ def test_pods_that_are_not_admitted_are_told(build: Any, said: str, reason: str)
     story.look()
     assert story.condition("Running") == ("False", reason)
     assert said in story.message("Running")
+    assert remedy in story.message("Running")
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
         self.epoch = 0
         self.plan: bytes | None = None
         self.full = False
+        self.cannot_write = False
         self.verdicts: dict[AttemptId, int] = {}
         self.decisions: list[list[tuple[str, AttemptId]]] = []
         self.dropped: list[list[AttemptId]] = []
@@ -154,6 +155,8 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
         if request.epoch:
             await self._check(request.epoch, context)
             self.epoch = request.epoch
+            if self.cannot_write:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full: /data")
         self.attached.append(request.epoch)
         yield partition_pb2.AttachReply(
             state=partition_pb2.ServiceState(

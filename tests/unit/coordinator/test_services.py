@@ -450,6 +450,19 @@ async def test_a_full_disk_is_told_once_and_so_is_its_end(
     assert not (await machine.hears(ServiceFull, times=2)).full
 
 
+async def test_a_service_that_is_lost_for_a_full_disk_is_not_called_silent_only(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    """It has nowhere to write down what is sealed, and must before it may be counted on."""
+    coordinator.settings = replace(coordinator.settings, service_lease_s=0.8)
+    service.cannot_write = True
+    await coordinator.start()
+    lost = await machine.hears(ServiceLost)
+    assert lost.reason.endswith(" s (RESOURCE_EXHAUSTED: the disk is full: /data)")
+    service.cannot_write = False
+    await machine.hears(ServiceAttached)
+
+
 async def test_the_end_of_a_full_disk_is_told_also_if_the_service_was_restarted_meanwhile(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:

@@ -91,6 +91,7 @@ class ServiceLink:
         self._heard = self._clock()  # when it last answered a check
         self._unheeded_since: float | None = None  # since when orders have not been answered
         self._warned = False
+        self._problem = ""  # why it did not answer last
         self._connected = self._heard  # when its name was last looked up, or it answered
 
         self._attach_wanted = True
@@ -200,7 +201,7 @@ class ServiceLink:
             if self._unheeded_since is not None:
                 silence = max(silence, now - self._unheeded_since)
             if silence >= self._lease_s and self.state is not LinkState.LOST:
-                self._lose(feed, f"it has not answered for {silence:.1f} s")
+                self._lose(feed, f"it has not answered for {silence:.1f} s ({self._problem})")
                 plan_settled()
             await self._next_check(self._interval_s if answered else RETRY_INTERVAL_S)
 
@@ -298,6 +299,7 @@ class ServiceLink:
         self._attention.clear()
 
     def _warn(self, error: Exception) -> None:
+        self._problem = str(error)
         if not self._warned:
             log.warning(
                 "partition service does not answer",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import IO
 
 import pytest
 
@@ -79,13 +80,15 @@ class Cli:
         path.parent.mkdir(exist_ok=True)
         path.write_text(dedent(text))
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str, stdout: int | IO[str] = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "disco.cli.main", *arguments],
             cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -177,6 +180,22 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(cli: Cli) -> None:
         assert process.stderr.read() == ""
 
     assert process.returncode == 128 + signal.SIGPIPE
+    assert list(cli.temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_results_that_standard_output_does_not_take_are_an_error_in_one_line(cli: Cli) -> None:
+    with (
+        open("/dev/full", "w") as full,
+        cli.start("run", "count.py", "text.txt", "--quiet", stdout=full) as process,
+    ):
+        _, told = process.communicate()
+
+    assert told == (
+        "Error: cannot write all of it to standard output: No space left on device; make room"
+        " there, or send it elsewhere\n"
+    )
+    assert process.returncode == 1
     assert list(cli.temporary.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ import click
 from disco.cli import wording
 from disco.cli.display import JsonDisplay
 from disco.cli.plain_messages import plain
-from disco.cli.record_lines import json_value, line_of, selected
+from disco.cli.record_lines import json_value, print_records, selected
 from disco.cli.request import Showing
 from disco.manifest.quantities import count_text, duration_text
 from disco.v1 import coordinator_pb2, job_pb2
@@ -118,10 +118,7 @@ class Ending:
         output: job_pb2.Output | None,
         took_s: float,
     ) -> None:
-        shown = 0
-        for key, value in records:
-            click.echo(line_of(key, value))
-            shown += 1
+        shown = print_records(records)
         if self._showing.quiet:
             return
         stages = progress.stages

@@ -1,5 +1,6 @@
 """How the command line fails: which exit status an error means, and how it is said."""
 
+import errno
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ EXIT_WRONG_USE = 2
 EXIT_UNREACHABLE = 3
 EXIT_TIMEOUT = 4
 EXIT_INTERRUPTED = 130
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 EXIT_STATUS = """
 \b
@@ -46,6 +49,25 @@ def reader_gone() -> int:
     """Return the exit status for when whoever reads our output has seen enough, and be quiet."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # for what is flushed at the exit
     return 128 + signal.SIGPIPE
+
+
+def output_full(error: OSError) -> int:
+    """Return the exit status for when standard output takes no more, and say so.
+
+    Commands say themselves which file of their own they cannot write.
+
+    Raises:
+        OSError: *error*, which is about something else.
+    """
+    if error.errno not in _FULL or error.filename is not None:
+        raise error
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # for what is flushed at the exit
+    CommandError(
+        f"cannot write all of it to standard output: {error.strerror}; make room there, or send it"
+        " elsewhere",
+        EXIT_FAILED,
+    ).show()
+    return EXIT_FAILED
 
 
 @contextmanager

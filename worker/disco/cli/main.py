@@ -8,7 +8,7 @@ import click
 
 from disco.cli.commands import Commands
 from disco.cli.connection_options import connection_options, disco_options
-from disco.cli.errors import EXIT_INTERRUPTED, reader_gone
+from disco.cli.errors import EXIT_INTERRUPTED, output_full, reader_gone
 
 _EPILOG = """
 \b
@@ -58,6 +58,8 @@ def main() -> None:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:
         status = reader_gone()
+    except OSError as error:
+        status = output_full(error)
     sys.exit(status)
 
 

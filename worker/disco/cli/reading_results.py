@@ -4,12 +4,10 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from disco.cli import wording
 from disco.cli.ending import whereabouts
 from disco.cli.errors import EXIT_FAILED, EXIT_WRONG_USE, CommandError
-from disco.cli.record_lines import line_of, selected
+from disco.cli.record_lines import print_records, selected
 from disco.cli.remote_ending import advice_on
 from disco.cli.remote_progress import phase_name
 from disco.cli.saving import format_by_name, print_encoded, save_directory, save_file
@@ -61,10 +59,7 @@ class Reader:
             top: Those with the largest values instead.
             name: The job, with the flags that find it again.
         """
-        shown = 0
-        for key, value in selected(self._all(), head=head, top=top):
-            click.echo(line_of(key, value))
-            shown += 1
+        shown = print_records(selected(self._all(), head=head, top=top))
         total = self._job.results.records
         if self._part is not None:
             return f"Shown: {wording.plural(shown, 'record')} of part {self._part}."

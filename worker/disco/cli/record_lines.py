@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
@@ -34,6 +35,22 @@ def selected(
             fg="yellow",
         )
         return iter(first)
+
+
+def print_records(records: Iterable[tuple[Any, Any]]) -> int:
+    """Print a line for each record, and return how many there were.
+
+    There may be millions: a stream that is no terminal gets them in blocks.
+    """
+    shown = 0
+    try:
+        for key, value in records:
+            print(line_of(key, value))
+            shown += 1
+    finally:
+        if sys.stdout is not None:  # as after ">&-"
+            sys.stdout.flush()
+    return shown
 
 
 def line_of(key: Any, value: Any) -> str:

@@ -6,7 +6,7 @@ read: until they are purged, or the process ends.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -97,7 +97,8 @@ class Run:
         """Return the URLs of what a finished stage has written, in the order of tasks or labels.
 
         Raises:
-            DiscoError: There is no such stage, it has not finished, or its records are gone.
+            DiscoError: There is no such stage, it has not finished, or some of its records are
+                gone.
         """
         rows = [] if self.engine.progress is None else self.engine.progress.stages
         names = [row.name for row in rows]
@@ -115,17 +116,34 @@ class Run:
                 " which stay only for records that a job which succeeded has left there"
             )
         try:
-            found = [item for at in self.engine.services() for item in self._left(at, number)]
+            told = {
+                address: labels_of(address, session_token(), self.spec.uid, number)
+                for address in self.engine.services()
+            }
+            whole = {task for labels in told.values() for task in labels}
+            if len(whole) < row.tasks_total:
+                # What was lost when nobody needed it any more was not made again.
+                raise DiscoError(
+                    f"of what the {row.tasks_total} tasks of stage {name!r} of {self.name} have"
+                    f" written, that of {row.tasks_total - len(whole)} is lost: run the job again"
+                )
+            found = [item for at, labels in told.items() for item in self._left(at, number, labels)]
         except ResultError as error:
             raise DiscoError(f"stage {name!r} of {self.name} cannot be read: {error}") from error
         return [str(part) for _, part in sorted(found, key=lambda item: item[0])]
 
-    def _left(self, address: str, stage: int) -> list[tuple[int, StoredPart]]:
-        """Return what a stage has left in one service, each by its task or label."""
-        where = (address, session_token(), self.spec.uid, stage)
-        labels = labels_of(*where)
+    def _left(
+        self, address: str, stage: int, labels: Mapping[int, Sequence[int]]
+    ) -> list[tuple[int, StoredPart]]:
+        """Return what a stage has left in one service, each by its task or label.
+
+        Args:
+            address: Of the service.
+            stage: Its number in the job.
+            labels: Of each of its tasks that the service has.
+        """
         part = partial(StoredPart, address=address, uid=self.spec.uid, stage=stage)
-        if is_by_label(*where):
+        if is_by_label(address, session_token(), self.spec.uid, stage):
             every = sorted(set().union(*labels.values()))
             return [(label, part(task=None, label=label)) for label in every]
         return [(task, part(task=task)) for task, found in labels.items() if found]

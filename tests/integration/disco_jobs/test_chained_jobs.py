@@ -131,6 +131,22 @@ def test_what_each_finished_stage_has_written_can_be_read(labelled: Job) -> None
     job.purge()
 
 
+def test_what_a_stage_has_written_is_an_error_when_some_of_it_is_lost() -> None:
+    """Nobody makes it again once it has been read by the next stage."""
+    job = Labelled().run(input=["raw://a", "raw://b"], reduce=lambda pairs, params: pairs)
+    job.wait()
+    run = session.find(job.name)
+    assert run is not None
+    log, *_ = run.engine.run_dir.rglob("stage-1.by-label.log")
+    with log.open("r+b") as file:
+        file.write(b"damage")
+    with pytest.raises(DataError, match="damaged on disk"):
+        list(result_iterator(job.mapresults()))
+    with pytest.raises(DiscoError, match=r"the 2 tasks of stage 'map' of .* 1 is lost"):
+        job.mapresults()
+    job.purge()
+
+
 def test_files_that_keep_types_are_read_as_results_are(tmp_path: Path) -> None:
     """As on a cluster, where jobs reach each other's records through an output only."""
     first = Emit().run(

@@ -48,6 +48,8 @@ def input_urls(inputs: Any) -> list[tuple[str, ...]]:
         texts = tuple(str(url) for url in urls)
         if not all(texts):
             raise DiscoError(f"input {number} is empty: it must be a URL or path")
+        if any("\0" in url and not url.startswith("raw://") for url in texts):
+            raise DiscoError(f"input {number}, {entry!r}, has a zero byte, which no name has")
         if not all(map(is_utf8, texts)):
             raise DiscoError(f"input {number}, {entry!r}, is not UTF-8: rename the file")
         if all(url.startswith("disco://") for url in texts):

@@ -184,6 +184,14 @@ def test_a_stop_iteration_of_the_first_stage_s_reader_is_an_error(engine: Any, t
         run(engine, map=words, map_reader=reader, input=[text("a\n")])
 
 
+def test_a_reader_that_returns_nothing_is_told_so(engine: Any, text: Text) -> None:
+    def careless(stream: Any, size: int, url: str) -> None:
+        list(stream)
+
+    with pytest.raises(RecordError, match=r"careless \(.*\) returned None: a stream function must"):
+        run(engine, map=words, map_reader=careless, input=[text("a\n")])
+
+
 def test_a_reduce_that_returns_nothing_is_told_so(engine: Any) -> None:
     message = message_of(engine, map=words, reduce=lambda pairs, params: None)
     assert "<lambda> (test_job_errors.py:" in message
@@ -290,6 +298,8 @@ def test_an_empty_input_is_counted(inputs: Any) -> None:
 
 
 def test_an_input_that_no_message_can_hold_is_refused() -> None:
+    with pytest.raises(DiscoError, match=r"input 2, 'a\\x00b', has a zero byte, which no name has"):
+        input_urls(["raw://\0", "a\0b"])
     with pytest.raises(DiscoError, match=r"input 1, 'caf\\udce9', is not UTF-8: rename the file"):
         input_urls(["caf\udce9"])
 
@@ -331,6 +341,11 @@ def test_no_input_at_all_gives_no_result(engine: Any) -> None:
         ({"map": words, "reduce": lambda a: a}, "reduce(pairs, params) or reduce(pairs, out, pa"),
         ({"map": words, "combiner": lambda a, b: a}, "combiner(key, value, buf, done, params)"),
         ({"map": words, "partition": lambda a: a}, "partition(key, partitions, params)"),
+        (
+            {"map": words, "map_reader": lambda fd: fd},
+            "map_reader is called as f(stream, size, url)",
+        ),
+        ({"map": words, "map_input_stream": ["x"]}, "map_input_stream must be a function f(str"),
         ({"pipeline": []}, "pipeline must be a list of (grouping, Stage) pairs, at least one"),
         ({"pipeline": "abc"}, "pipeline must be a list of (grouping, Stage) pairs"),
         ({"pipeline": [Stage("s")]}, "Bad Stage: item 0 of the pipeline is Stage('s')"),

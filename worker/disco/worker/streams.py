@@ -7,7 +7,8 @@ the task's params. It returns a new stream, or (stream, url), or (stream, size, 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from disco.functions import argcount
+from disco.functions import argcount, name_of
+from disco_engine.records.frozen import RecordError
 
 StreamFunction = Callable[..., Any]
 
@@ -27,11 +28,20 @@ class OpenStream(NamedTuple):
 
 
 def fold(functions: Iterable[StreamFunction], start: OpenStream, params: Any) -> OpenStream:
-    """Return what the chain of *functions* makes of *start*."""
+    """Return what the chain of *functions* makes of *start*.
+
+    Raises:
+        RecordError: One of them has returned nothing.
+    """
     current = start
     for function in functions:
         more = (params,) if argcount(function) >= 4 else ()
         result = function(*current, *more)
+        if result is None:
+            raise RecordError(
+                f"{name_of(function)} returned None: a stream function must yield entries, or"
+                " return a stream, (stream, url) or (stream, size, url)"
+            )
         if isinstance(result, tuple) and len(result) == 3:
             current = OpenStream(*result)
         elif isinstance(result, tuple) and len(result) == 2:

@@ -257,9 +257,21 @@ def _check_function(name: str, function: Any) -> None:
     check_arguments(name, function, counts, usage)
 
 
-def _chain(streams: Any, reader: Any) -> InputChain:
-    functions = list(iterify(streams))
-    return InputChain([*functions, reader] if reader is not None else functions)
+def _input_chain(given: Mapping[str, Any], what: str) -> InputChain:
+    reader = given[f"{what}_reader"]
+    readers = [] if reader is None else [reader]
+    streams = _streams(f"{what}_input_stream", given[f"{what}_input_stream"])
+    return InputChain([*streams, *_streams(f"{what}_reader", readers)])
+
+
+def _streams(name: str, given: Any) -> list[Any]:
+    """Return one or several stream functions, checked."""
+    functions = list(iterify(given))
+    for function in functions:
+        check_arguments(
+            name, function, (3, 4), "f(stream, size, url) or f(stream, size, url, params)"
+        )
+    return functions
 
 
 def _function_or_program(name: str, given: Mapping[str, Any]) -> Any:
@@ -284,8 +296,8 @@ def _map_tasks(given: Mapping[str, Any], partitions: int | None) -> MapTasks:
         MapFunctions(
             map=_function_or_program("map", given),
             map_init=given["map_init"],
-            input_chain=_chain(given["map_input_stream"], given["map_reader"]),
-            output_chain=OutputChain(tuple(iterify(given["map_output_stream"]))),
+            input_chain=_input_chain(given, "map"),
+            output_chain=OutputChain(_streams("map_output_stream", given["map_output_stream"])),
             combiner=given["combiner"],
             partition=given["partition"],
             partitions=partitions,
@@ -300,8 +312,10 @@ def _reduce_tasks(given: Mapping[str, Any]) -> ReduceTasks:
         ReduceFunctions(
             reduce=_function_or_program("reduce", given),
             reduce_init=given["reduce_init"],
-            input_chain=_chain(given["reduce_input_stream"], given["reduce_reader"]),
-            output_chain=OutputChain(tuple(iterify(given["reduce_output_stream"]))),
+            input_chain=_input_chain(given, "reduce"),
+            output_chain=OutputChain(
+                _streams("reduce_output_stream", given["reduce_output_stream"])
+            ),
             sort=bool(given["sort"]),
         )
     )

@@ -39,14 +39,16 @@ def note_place(
         now: The time.
     """
     crowded = any(trouble.crowded for trouble in troubles)
+    tried_for = _tried_for(job, observed, now)
     if _has_workers(observed) or is_true(status, Condition.PLANNED):
         status.pop(IN_LINE, None)
     elif IN_LINE not in status:
         if crowded:
             status[IN_LINE] = written_time(now)
-    elif crowded and _tried_for(job, observed, now) >= TURN:
-        status[IN_LINE] = written_time(now)
-    elif not crowded and _tried_for(job, observed, now) >= ADMITTED:
+    elif crowded:
+        if min(tried_for, now - read_time(status[IN_LINE])) >= TURN:
+            status[IN_LINE] = written_time(now)
+    elif tried_for >= ADMITTED:
         del status[IN_LINE]
 
 

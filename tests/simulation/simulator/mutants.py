@@ -1,6 +1,7 @@
 """The wrong decisions themselves; ``mutations`` says in place of which one of the engine's."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +29,10 @@ from disco_engine.core.task_events import DropOutput, Output, SealOutput
 from disco_engine.core.task_state import Task, TaskState
 from disco_engine.core.workers import StageFilter, Worker, WorkerPool
 from disco_engine.outputs import committing
-from disco_engine.partition import intake, stage
+from disco_engine.partition import intake, journal, stage
+from disco_engine.partition.appendfile import AppendFile
 from disco_engine.partition.budget import ByteBudget
-from disco_engine.partition.journal import Entry, Journal, Kind
+from disco_engine.partition.journal import Entry, Journal, JournalDamagedError, Kind
 from disco_engine.partition.store import Store
 from disco_engine.worker.reports import ReportBook
 from disco_engine.worker.workload import Workload
@@ -196,12 +198,19 @@ def show_everything(self: stage.Stage, header: Any, number: int) -> bool:
 
 
 _entries = Journal.entries
+_entries_of = journal._entries
 
 
 def forget_the_last(self: Journal) -> Iterator[Entry]:
     entries = list(_entries(self))
     seals = [entry for entry in entries if entry.kind is Kind.SEALED]
     return iter([entry for entry in entries if entry not in seals[-1:]])
+
+
+def end_at_the_damage(file: AppendFile, end: int, pending: list[bytes]) -> Iterator[Entry]:
+    with suppress(JournalDamagedError):
+        yield from _entries_of(file, end, [])
+    yield from _entries_of(file, 0, pending)
 
 
 async def commit_nothing(self: Any) -> None:

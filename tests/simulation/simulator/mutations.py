@@ -18,7 +18,8 @@ from disco_engine.core.job_attempts import JobAttempts
 from disco_engine.core.job_run import JobRun
 from disco_engine.core.ledger import AttemptState, Ledger
 from disco_engine.core.workers import WorkerPool
-from disco_engine.partition import intake, stage
+from disco_engine.partition import intake, journal, stage
+from disco_engine.partition.appendfile import AppendFile
 from disco_engine.partition.budget import ByteBudget
 from disco_engine.partition.journal import Journal
 from disco_engine.partition.store import Store
@@ -231,6 +232,18 @@ MUTATIONS = (
         name="the journal's last seal forgotten",
         why="the last entry may be torn, so leave it out",
         changes=((Journal, "entries", mutants.forget_the_last),),
+    ),
+    Mutation(
+        name="damaged journal believed",
+        why="what is behind the damage is torn, so it never counted",
+        changes=((journal, "_entries", mutants.end_at_the_damage),),
+        needs=_strikes(faults.corrupt),
+    ),
+    Mutation(
+        name="disk errors left to whoever reads",
+        why="an error is not damage",
+        changes=((AppendFile, "read", AppendFile._read),),
+        needs=_strikes(faults.corrupt),
     ),
     Mutation(
         name="audit without a commit",

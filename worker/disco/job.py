@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from disco.error import DiscoError, JobError
+from disco.importing import refuse_while_importing
 from disco.iterables import listify
 from disco.jobpack import JOBPACK_VERSION1, JOBPACK_VERSION2, JobPack, PackedJobPack, check_prefix
 from disco.settings import DiscoSettings
@@ -130,9 +131,11 @@ class Job:
                 directories, each a text or a list of texts with the same content.
 
         Raises:
-            DiscoError: A parameter is unknown or makes no sense, or something cannot travel. What
-                is wrong with the inputs is told by ``wait``.
+            DiscoError: A parameter is unknown or makes no sense, or something cannot travel, or the
+                job's module is being imported in order to run it. What is wrong with the inputs is
+                told by ``wait``.
         """
+        refuse_while_importing(self.prefix)
         self._prefix = self.prefix
         prefix = jobargs.get("name") or self._prefix
         worker = self.worker_for(jobargs)

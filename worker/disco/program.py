@@ -14,6 +14,7 @@ from disco.ddfs_inputs import planned
 from disco.ddfs_urls import TAG
 from disco.error import DataError, DiscoError
 from disco.functions import globalize
+from disco.importing import importing_a_job
 from disco.job import Job
 from disco.payload import PYTHON, Header, split_payload
 from disco.sources import is_below_installed
@@ -47,11 +48,12 @@ def load(payload: bytes) -> Program:
     set_environment(header.environment)
     show_sources(header.sources)
     use_original_names(header.files)
-    if header.reference:
-        job = _referenced(header)
-        return ReferencedProgram(job, _jobargs(job, header.jobargs))
-    job, jobargs = pickle.loads(body)
-    return JobProgram(job, jobargs)
+    with importing_a_job():
+        if header.reference:
+            job = _referenced(header)
+            return ReferencedProgram(job, _jobargs(job, header.jobargs))
+        job, jobargs = pickle.loads(body)
+        return JobProgram(job, jobargs)
 
 
 class JobProgram:

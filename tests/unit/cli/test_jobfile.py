@@ -45,6 +45,22 @@ def test_a_job_is_found_by_file_or_module(text: str) -> None:
     assert type(job).__module__ == "words"
 
 
+def test_a_link_to_a_file_is_as_good_as_the_file() -> None:
+    Path("elsewhere").mkdir()
+    Path("elsewhere/helper.py").write_text("WORD = 1\n")
+    Path("elsewhere/words.py").write_text("from helper import WORD\n" + JOB)
+    Path("link.py").symlink_to("elsewhere/words.py")
+
+    assert type(load_job(parse_reference("link.py", Path.cwd()))).__module__ == "words"
+
+
+def test_a_file_that_runs_its_job_when_it_is_imported_is_refused() -> None:
+    told = problem("words.py", JOB + "job = Count().run(input=['raw://a'])\n")
+
+    assert 'words.py", line 5, in <module>' in told
+    assert 'write if __name__ == "__main__": above what runs jobs' in told
+
+
 def test_without_a_name_an_object_called_job_is_meant() -> None:
     job = load("words.py", JOB + "other = Count('other')\njob = Count('this')\n")
 

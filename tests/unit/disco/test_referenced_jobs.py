@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from disco.error import DiscoError
 from disco.payload import Header, join_payload
 from disco.program import JobProgram, load
 from disco.worker.params import Params
@@ -187,6 +188,13 @@ def test_a_missing_file_is_told_with_where_it_was_looked_for(place: Path) -> Non
     message = reference("disco_nothing.py:Count")
     assert message.startswith("there is no disco_nothing.py among the job's files: looked in ")
     assert f"{place}, /nowhere/code (not there)" in message
+
+
+def test_a_module_that_runs_its_job_when_a_worker_imports_it_fails(place: Path) -> None:
+    text = JOB.format(attributes="pass") + "\nCount().run(input=['raw://a'])\n"
+    (place / "eager.py").write_text(text)
+    with pytest.raises(DiscoError, match="the job Count would be run again by each worker"):
+        load(join_payload(Header(reference="eager:Count"), b""))
 
 
 def test_what_the_module_itself_misses_is_not_taken_for_the_module(place: Path) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from disco.importing import importing_a_job
+
 if TYPE_CHECKING:
     from disco.job import Job
 
@@ -67,12 +69,13 @@ def parse_reference(text: str, directory: Path) -> JobReference:
         path = Path(name)
         if not path.exists():
             raise JobNotFoundError(f"there is no file {name}")
-        if path.suffix != ".py":
+        real = path.resolve()  # Python, too, looks for modules beside what a link leads to
+        if real.suffix != ".py":
             raise JobNotFoundError(f"{name}: a job is a .py file or a .yaml manifest")
         return JobReference(
-            module=path.stem,
+            module=real.stem,
             attribute=attribute or None,
-            directory=path.resolve().parent,
+            directory=real.parent,
             file=path,
         )
     if not attribute:  # module.Class, as Disco's command took it
@@ -126,7 +129,8 @@ def _imported(reference: JobReference) -> ModuleType:
             " functions of the job would find instead; rename the file"
         )
     try:
-        module = importlib.import_module(reference.module)
+        with importing_a_job():
+            module = importlib.import_module(reference.module)
     except ModuleNotFoundError as error:
         if error.name == reference.module and reference.file is None:
             raise JobNotFoundError(

@@ -138,8 +138,8 @@ def _of_job(request: JobRequest, extras: Extras, over: Mapping[str, Any]) -> Sub
         merged_params(worker.getitem("params", job, {}), request.params)
     if not worker.getitem("input", job, jobargs) and not over.get("inputs"):
         raise WrongUseError(NO_INPUT)
-    file = request.job.file
-    module = file.name if file is not None else request.job.module
+    of_file = request.job.file is not None
+    module = f"{request.job.module}.py" if of_file else request.job.module
     return submission_of(
         job,
         jobargs,

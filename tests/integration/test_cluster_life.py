@@ -114,15 +114,19 @@ class Cluster:
         )
 
     async def start(self) -> None:
-        job_file = self.directory / "job"
-        job_file.write_bytes(self.spec.SerializeToString())
-        coordinator, partition = self._ports["coordinator"], self._ports["partition"]
+        partition = self._ports["partition"]
         await self._run(
             "partition",
             *("--job-uid", self.spec.uid, "--service-id", "ps-0", "--node", "n"),
             *("--data-dir", str(self.directory / "data"), "--port", str(partition.port)),
         )
-        await self._run(
+        await self.coordinator()
+
+    async def coordinator(self) -> None:
+        job_file = self.directory / "job"
+        job_file.write_bytes(self.spec.SerializeToString())
+        coordinator, partition = self._ports["coordinator"], self._ports["partition"]
+        self.coordinating = await self._run(
             "coordinator",
             *("--job-file", str(job_file), "--port", str(coordinator.port)),
             *("--partition-service", f"ps-0={partition.address}", "--wait-for-services", "1000"),
@@ -239,6 +243,25 @@ async def test_a_worker_that_lingers_stays_without_slots_and_files_until_it_is_t
     await late.logs("the job is over")
     assert worker.process.returncode is None
     assert await worker.terminate() == await late.terminate() == 0
+
+
+async def test_a_worker_that_lingers_commits_again_for_a_new_coordinator(tmp_path: Path) -> None:
+    """The first was lost when it had said that the job succeeded, and only workers had heard it."""
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(tmp_path, stack)
+        cluster.spec.output.url, cluster.spec.output.format = str(tmp_path / "out"), "text"
+        cluster.go.touch()
+        await cluster.start()
+        worker = await cluster.worker("w0", "--linger")
+        first = await cluster.end()
+        await worker.logs("the job is over")
+        cluster.coordinating.kill()
+        await cluster.coordinating.wait()
+        await cluster.coordinator()
+        second = await cluster.end()
+        assert (second.phase, second.epoch > first.epoch) == (first.phase, True)
+        assert (tmp_path / "out/part-00000.txt").read_text() == "lines\t1\n"
+        assert await worker.terminate() == 0
 
 
 async def test_a_worker_that_lingers_still_drains(cluster: Cluster) -> None:

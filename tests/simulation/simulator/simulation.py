@@ -143,8 +143,15 @@ class Simulation:
         self.watch.ended(process, error)
         why = "" if error is None else f": {_causes(error)}"
         self.world.tell(f"{process} ends{why}")
-        if error is not None or not (self.succeeded and process.name in self.workers):
+        told_to_go = error is None and process.name in self.workers and self.succeeded
+        if not told_to_go or self._is_coordinated():
             self._replace(process, None)
+
+    def _is_coordinated(self) -> bool:
+        """Return whether somebody coordinates for whom the job is not over: he needs workers."""
+        coordinator = self.roles["coordinator"]
+        machine = coordinator.inside.machine
+        return coordinator.alive and (machine is None or machine.outcome is None)
 
     def _replace(self, process: Process, restart_s: float | None) -> None:
         if self.roles.get(process.name) is not process:

@@ -24,6 +24,7 @@ from disco_engine.rpc import (
     TlsIdentity,
     token_from_environment,
 )
+from disco_engine.worker.lingering import wanted_again
 from disco_engine.worker.link import CoordinatorError
 from disco_engine.worker.options import WorkerOptions
 from disco_engine.worker.orphans import ending_orphans
@@ -70,29 +71,31 @@ async def _work(given: argparse.Namespace, token: str) -> None:
             write_ready(given.ready_file, 0)
             health.ready = True
 
-        worker = Worker(
-            WorkerOptions(
-                coordinator=given.coordinator,
-                worker_id=WorkerId(given.worker_id),
-                node=NodeName(given.node),
-                slots=given.slots,
-                scratch=given.scratch_dir,
-                token=token,
-                only_stages=tuple(given.stage),
-                except_stages=tuple(given.except_stage),
-                give_up_s=given.give_up_after,
-                drain_s=given.drain,
-                exit_on_oom=given.exit_on_oom,
-                on_ready=on_ready,
-            )
+        options = WorkerOptions(
+            coordinator=given.coordinator,
+            worker_id=WorkerId(given.worker_id),
+            node=NodeName(given.node),
+            slots=given.slots,
+            scratch=given.scratch_dir,
+            token=token,
+            only_stages=tuple(given.stage),
+            except_stages=tuple(given.except_stage),
+            give_up_s=given.give_up_after,
+            drain_s=given.drain,
+            exit_on_oom=given.exit_on_oom,
+            on_ready=on_ready,
         )
+        worker = Worker(options)
         async with stop_requested(
             exit_on_stdin_eof=given.exit_on_stdin_eof, on_eof=worker.abort
         ) as stop:
             await worker.run(stop)
-            if given.linger and not stop.is_set():
+            while given.linger and not stop.is_set():
                 log.info("the job is over: waiting to be told to end")
-                await stop.wait()
+                if await wanted_again(given.coordinator, token, worker.epoch, stop):
+                    log.info("there is a new coordinator, and the job goes on")
+                    worker = Worker(options)
+                    await worker.run(stop)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--linger",
         action="store_true",
-        help="stay when the job is over, doing nothing, until SIGTERM:"
+        help="stay when the job is over, until SIGTERM or a new coordinator of the job comes:"
         " for supervisors that start again whatever ends",
     )
     parser.add_argument(

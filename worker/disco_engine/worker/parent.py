@@ -36,13 +36,17 @@ _GOODBYE_S = 2.0  # for the coordinator to end the conversation
 
 
 class Worker:
-    """One worker: a link to the coordinator, slots, and what goes between them."""
+    """One worker: a link to the coordinator, slots, and what goes between them.
+
+    Attributes:
+        epoch: Of the newest coordinator that has welcomed it; 0: none has.
+    """
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
         self._scratch = options.scratch.absolute() / options.worker_id
         self._connections = Connections(options.token)
-        self._epoch = 0
+        self.epoch = 0
         self._job: job_pb2.JobSpec | None = None
         self._draining = False
         self._draining_told = False
@@ -129,7 +133,7 @@ class Worker:
             worker_id=self._options.worker_id,
             node=self._options.node,
             slots=self._options.slots,
-            epoch=self._epoch,
+            epoch=self.epoch,
             only_stages=self._options.only_stages,
             except_stages=self._options.except_stages,
             attempts=[attempt_to_wire(attempt) for attempt in self._work.attempts()],
@@ -142,11 +146,11 @@ class Worker:
             CoordinatorError: It has another job.
         """
         log.info("connected", extra={"job": message.job.uid, "epoch": message.epoch})
-        if self._epoch not in (0, message.epoch):
+        if self.epoch not in (0, message.epoch):
             log.warning("a new coordinator: all attempts of the old one are abandoned")
             self._work.drop_all()
             self._work.reports.clear()
-        self._epoch = message.epoch
+        self.epoch = message.epoch
         self._work.reports.resend()
         self._work.reset_credit()
         self._draining_told = False

@@ -3,6 +3,7 @@
 import copyreg
 import errno
 import importlib
+import json
 import os
 import reprlib
 import tempfile
@@ -33,8 +34,8 @@ _ENGINE = (
 _SAY_ALL = (RecordError, SpillError)
 """Errors of the engine whose messages say what is wrong with the user's records, or disk."""
 
-# Runs on behalf of pickle, and tells nothing about the user's code.
-_HELPERS = (copyreg.__file__,)
+# Run on behalf of pickle and of the JSON format, and tell nothing about the user's code.
+_HELPERS = (copyreg.__file__, json.encoder.__file__)
 
 NOTHING = object()
 """What stands for "no record is being processed"; None may be a record."""

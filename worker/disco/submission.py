@@ -155,7 +155,9 @@ def _output(url: Any, form: Any) -> job_pb2.Output:
     if form not in FORMATS:
         raise DiscoError(f"unknown format {form!r}; there are {', '.join(FORMATS)}")
     text = str(url)
-    return job_pb2.Output(url=text if "://" in text else os.path.abspath(text), format=form)
+    if "://" not in text:
+        text = os.path.abspath(os.path.expanduser(text))  # as those of inputs are
+    return job_pb2.Output(url=text, format=form)
 
 
 def _settings(asked: Mapping[str, Any]) -> job_pb2.Settings:

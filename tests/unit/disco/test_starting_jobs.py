@@ -134,8 +134,10 @@ def test_an_output_path_becomes_absolute(
     monkeypatch.chdir(tmp_path)
     started(output="out", format="csv")
     started(output="s3://bucket/out")
+    started(output="~/out")
     assert engines[0].spec.output == job_pb2.Output(url=str(tmp_path / "out"), format="csv")
     assert engines[1].spec.output == job_pb2.Output(url="s3://bucket/out", format="text")
+    assert engines[2].spec.output.url == str(Path.home() / "out")
 
 
 def test_a_master_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 import errno
 import tracemalloc
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
 
 from disco_engine.core.model import AttemptId, Failure, FailureKind
+from disco_engine.outputs.formats import FORMATS
 from disco_engine.program import ProgramError, bad_data
 from disco_engine.records.blocks import Frame, FrameCorruptError
 from disco_engine.records.frozen import RecordError, freeze
@@ -64,7 +66,20 @@ def test_a_record_that_is_refused_has_a_traceback_only_through_the_users_code() 
             ShuffleWriter(lambda *_: None, sort=False).extend(0, [5])  # type: ignore[list-item]
         return caught.value
 
-    error = refused()
+    _is_told_without_frames_of_ours(refused())
+
+
+@pytest.mark.parametrize("value", [b"\xff", float("nan"), object()])
+def test_so_has_one_that_the_output_s_format_does_not_take(value: object) -> None:
+    def refused() -> BaseException:
+        with pytest.raises(RecordError) as caught:
+            FORMATS["jsonl"].encoder(BytesIO()).add("key", value)
+        return caught.value
+
+    _is_told_without_frames_of_ours(refused())
+
+
+def _is_told_without_frames_of_ours(error: BaseException) -> None:
     assert "refused" in user_traceback(error)
     assert error.__traceback__ is not None
     error.__traceback__ = error.__traceback__.tb_next  # without this test's own frame

@@ -74,13 +74,14 @@ def test_jobs_in_a_quota_for_one_run_one_after_the_other(
         "spec": {"hard": {"pods": "4"}},
     }
     namespace.apply(quota)
+    shared_volume.write("input/a.txt", "the end\n")
     jobs = [
         namespace.submit(
             discojob(
                 f"narrow-{number}",
                 job="wordcount:WordCount",
                 code=programs.WORDCOUNT,
-                inputs=["raw://the end"],
+                inputs=["/shared/input/*.txt"],
                 output={"url": f"/shared/narrow-{number}"},
             )
         )

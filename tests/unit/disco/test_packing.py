@@ -27,8 +27,8 @@ Write = Callable[[str, str], Path]
 LOADER = """
 import io, json, sys, tempfile, traceback, zipfile
 from pathlib import Path
-sys.path.insert(0, {conftest!r})
-from conftest import MemoryEngine
+sys.path.insert(0, {root!r})
+from tests.unit.disco.conftest import MemoryEngine
 from disco.program import load
 from disco.v1 import job_pb2
 
@@ -66,7 +66,7 @@ class ElsewhereError(Exception):
 
 def elsewhere(code: job_pb2.JobCode) -> Any:
     """Run a packed job in another process, with nothing of the author's but what travelled."""
-    script = LOADER.format(conftest=str(Path(__file__).parent))
+    script = LOADER.format(root=str(Path(__file__).parents[3]))
     ended = subprocess.run(
         [sys.executable, "-P", "-c", script],
         input=code.SerializeToString(),

@@ -91,3 +91,14 @@ def test_a_wrong_manifest_is_wrong_use_with_all_its_mistakes() -> None:
     Path("bad.yml").write_text("kind: Job\n")
     with pytest.raises(WrongUseError, match=r"bad.yml is not a usable manifest:\nbad.yml:1: "):
         request_from("bad.yml", (), {})
+
+
+def test_a_working_directory_that_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    with pytest.raises(WrongUseError, match="the working directory does not exist any more"):
+        request_from("/anywhere/words.py", (), {})

@@ -103,6 +103,10 @@ def request_from(job: str, inputs: Sequence[str], flags: Mapping[str, Any]) -> J
             fields = {"job": parse_reference(job, Path.cwd())}
         except JobNotFoundError as error:
             raise WrongUseError(str(error)) from error
+        except FileNotFoundError as error:
+            raise WrongUseError(
+                "the working directory does not exist any more: go to one that does (cd)"
+            ) from error
     check(inputs, flags)
     if inputs:
         fields["inputs"] = tuple(inputs)

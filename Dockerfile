@@ -51,7 +51,8 @@ COPY --from=project /opt/disco /opt/disco
 ENV PATH=/opt/venv/bin:/opt/disco/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    GRPC_VERBOSITY=ERROR
 WORKDIR /job/code
 USER 65532:65532
 CMD ["disco", "--help"]

@@ -34,6 +34,7 @@ UID = "job-1"
 PATIENCE_S = 60.0
 INPUTS = 20
 FRAME = b"ten bytes."
+_ENVIRONMENT = {TOKEN_VARIABLE: TOKEN, "GRPC_VERBOSITY": "ERROR"}  # as in the image
 
 
 class Child:
@@ -55,7 +56,7 @@ class Child:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", self._module, "--port", str(self.port)),
             *("--ready-file", str(self.ready_file), *flags),
-            env={**os.environ, TOKEN_VARIABLE: TOKEN} if env is None else env,
+            env={**os.environ, **_ENVIRONMENT} if env is None else env,
             stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -274,6 +274,15 @@ def test_a_certificate_for_another_name_is_told_to_who_is_led_there(shell: Shell
         with shell.disco("--context", name, "ls") as asking:
             _, said = asking.communicate(timeout=60)
         assert (asking.returncode, said) == (0, "There are no such jobs.\n")
+        (shell.home / "another user").mkdir()
+        stranger = certificate_in(shell.home / "another user", "*.example.com")
+        shell.environment["XDG_CONFIG_HOME"] = str(shell.home / "another user")
+        shell.environment["DISCO_CA_FILE"] = str(stranger.chain)
+        with shell.disco("--server", context["server"], "ls") as unknowing:
+            _, said = unknowing.communicate(timeout=60)
+        assert unknowing.returncode != 0
+        assert said.startswith("Error: no Disco server at 127.0.0.1:"), "gRPC says nothing itself"
+        assert "its certificate is not to be trusted" in said
         served.signalled(signal.SIGTERM)
 
 

@@ -46,6 +46,7 @@ def main() -> None:
     """Run the command line and exit; ``disco.cli.errors`` says which status means what."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot say in its encoding, it escapes
         sys.stdout.reconfigure(errors="backslashreplace")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it prints of connections, we say better
     try:
         status = cli.main(prog_name="disco", standalone_mode=False)
         if sys.stdout is not None:  # as after ">&-"

@@ -1,6 +1,5 @@
 """``disco serve``: the flags, and what they mean; ``disco.cli.serving`` does the rest."""
 
-import os
 from typing import Any
 
 import click
@@ -82,7 +81,6 @@ def serve(**flags: Any) -> int:
     which users, and each user's jobs, share equally. Nothing is kept when the server ends: running
     jobs are cancelled, and results that were not written to an output are gone.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it prints of a port, we say better
     from disco.cli.serving import ServeError, run_server
 
     try:

@@ -1,10 +1,12 @@
 import io
 import json
 import re
+import sys
 
+import pytest
 from rich.console import Console
 
-from disco.cli.display import JsonDisplay, LineDisplay
+from disco.cli.display import JsonDisplay, LineDisplay, QuietDisplay, display_for
 from disco.cli.live_display import LiveDisplay
 from disco.v1 import common_pb2, coordinator_pb2
 
@@ -184,3 +186,9 @@ def test_what_user_code_prints_is_shown_as_it_is() -> None:
     event = coordinator_pb2.JobEvent(kind="output", stage_name="map", text="[bold]x[/bold]")
 
     assert "map:0 | [bold]x[/bold]" in screen(100, reply(RUNNING, event))
+
+
+def test_without_a_standard_error_there_is_nothing_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+
+    assert isinstance(display_for(quiet=False, as_json=False, title="job"), QuietDisplay)

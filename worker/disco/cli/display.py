@@ -177,7 +177,7 @@ def display_for(*, quiet: bool, as_json: bool, title: str, age_s: float = 0.0) -
     """
     if as_json:
         return JsonDisplay(sys.stdout)
-    if quiet:
+    if quiet or sys.stderr is None:  # as after "2>&-"
         return QuietDisplay()
     if sys.stderr.isatty():
         from disco.cli.live_display import LiveDisplay  # rich is slow to import: only if used

@@ -70,7 +70,7 @@ def changes_to(
     Pods are replaced for the job's sake only. What a job computes is fixed once it has started, so
     a template that would be another today comes from another operator, and replacing pods because
     of that would take away what finished tasks, and finished jobs, have on their nodes' disks. Its
-    image is in the status, which follows the operator's only until the job is planned.
+    image is in the status, which follows the operator's only until pods run.
 
     Args:
         job: The job; it has a spec.

@@ -38,10 +38,10 @@ def work(job: DiscoJob, status: Json, observed: Observed, now: datetime) -> Deci
     if line.gives_way(status, observed):
         return _give_way(job, status, observed, now)
     progress = observed.news.progress
-    if not is_true(status, Condition.PLANNED):  # nothing is lost yet if its pods are made anew
-        status["image"] = endings.image_of(job, observed)
     said: list[Announcement] = []
     mine = [child for child in observed.children if _concerns(child, job)]
+    if not (is_true(status, Condition.PLANNED) or any(map(_running_since, mine))):
+        status["image"] = endings.image_of(job, observed)  # pods that never ran have nothing
     troubles = troubles_of(mine, now)
     if progress is not None:
         note_progress(status, progress, now)

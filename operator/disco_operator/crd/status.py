@@ -76,7 +76,7 @@ def _bookkeeping() -> Schema:
         ),
         "image": _text(
             "The image of its pods, unless a podTemplate names another: that of spec, or what was"
-            " the operator's default when the job was planned. No upgrade changes it.",
+            " the operator's default when its first pods ran. No upgrade changes it.",
             1024,
         ),
         "runs": _count("How many times the job was started again by spec.retry."),

@@ -18,6 +18,8 @@ from disco_operator.children.spec import SpecTooLargeError, job_message
 from disco_operator.cluster import Kind
 from disco_operator.names import slug
 
+LONG_AGO = "2026-01-01T00:00:00Z"
+
 FULL = {
     "output": {"url": "/out"},
     "image": "registry.example/mine:1",
@@ -274,8 +276,13 @@ def test_a_job_that_has_not_begun_gets_the_image_of_an_upgrade(build: Any) -> No
     story.job_image = "disco:next"
     story.look()
     assert _images(story.workloads.values()) == {"disco:next"}
-    story.hears(build.progress((8, 2, 0))).look()
+    # Nobody has heard of it, but it may have got far while there was no operator.
+    story.pods = [build.pod("j-ps-0", "partition-service", phase="Running", startTime=LONG_AGO)]
     story.job_image = "disco:last"
+    story.look()
+    assert _images(story.workloads.values()) == {"disco:next"}
+    story.hears(build.progress((8, 2, 0))).look()
+    story.pods = []
     story.look()
     assert _images(story.workloads.values()) == {"disco:next"}
 

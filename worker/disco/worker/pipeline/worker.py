@@ -54,8 +54,8 @@ one before runs, is accepted and has no effect: a stage starts when the one befo
 class Stage:
     """One stage: what its tasks do with their inputs.
 
-    A task calls ``init``, ``input_hook``, ``process`` once per input, then ``done``. In later stages
-    an input is what one partition service holds of a label, however many tasks wrote it.
+    A task calls ``init``, ``input_hook``, ``process`` once per input, then ``done``. In later
+    stages an input is what one partition service holds of a label, however many tasks wrote it.
 
     Args:
         name: Unique in the pipeline.

@@ -45,10 +45,10 @@ class Shell:
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         return self.disco("serve", *arguments)
 
-    def disco(self, *arguments: str) -> "subprocess.Popen[str]":
+    def disco(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "disco.cli.main", *arguments],
-            env=self.environment,
+            env={**self.environment, **environment},
             cwd=self.home,
             stderr=subprocess.PIPE,
             text=True,
@@ -276,9 +276,8 @@ def test_a_certificate_for_another_name_is_told_to_who_is_led_there(shell: Shell
         assert (asking.returncode, said) == (0, "There are no such jobs.\n")
         (shell.home / "another user").mkdir()
         stranger = certificate_in(shell.home / "another user", "*.example.com")
-        shell.environment["XDG_CONFIG_HOME"] = str(shell.home / "another user")
-        shell.environment["DISCO_CA_FILE"] = str(stranger.chain)
-        with shell.disco("--server", context["server"], "ls") as unknowing:
+        theirs = {"XDG_CONFIG_HOME": str(shell.home / "x"), "DISCO_CA_FILE": str(stranger.chain)}
+        with shell.disco("--server", context["server"], "ls", **theirs) as unknowing:
             _, said = unknowing.communicate(timeout=60)
         assert unknowing.returncode != 0
         assert said.startswith("Error: no Disco server at 127.0.0.1:"), "gRPC says nothing itself"

@@ -123,6 +123,10 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
         """So many calls of Decide are carried out but not answered."""
         self.may_decide = asyncio.Event()
         self.may_decide.set()
+        self.may_record = asyncio.Event()
+        self.may_record.set()
+        self.silent = False
+        """Nobody hears whether it is there."""
         self.host = "127.0.0.1"  # what others are told
         self.port = 0
         self._server: grpc.aio.Server | None = None
@@ -181,6 +185,7 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "another plan is kept")
         self.plan = request.plan
         self.note()
+        await self.may_record.wait()
         return partition_pb2.RecordPlanReply()
 
     async def Decide(self, request: Any, context: Any) -> partition_pb2.DecideReply:
@@ -223,6 +228,8 @@ class FakePartition(partition_pb2_grpc.PartitionServicer, Observed):
         raise NotImplementedError  # workers fetch; the coordinator never does
 
     async def Stat(self, request: Any, context: Any) -> partition_pb2.StatReply:
+        if self.silent:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "nobody hears it")
         return partition_pb2.StatReply(
             service_id=self.service_id,
             incarnation=self.incarnation,

@@ -405,6 +405,23 @@ async def test_the_plan_is_recorded_when_every_attached_service_keeps_it(
     assert len(machine.heard(PlanRecorded)) == 1
 
 
+async def test_a_plan_whose_receipt_came_while_its_service_counted_as_lost_is_recorded(
+    machine: FakeMachine, service: FakePartition, coordinator: Coordinator
+) -> None:
+    """The job stood in its planning for ever: all kept the plan, and nobody said so."""
+    coordinator.settings = replace(coordinator.settings, service_lease_s=1.0)
+    machine.script = on_attach(RecordPlan(plan=PLAN))
+    service.may_record.clear()
+    await coordinator.start()
+    await service.until(lambda: service.plan is not None)
+    service.silent = True
+    await machine.hears(ServiceLost)
+    service.may_record.set()
+    service.silent = False
+    await machine.hears(PlanRecorded)
+    assert len(machine.heard(ServiceAttached)) == 2
+
+
 async def test_a_service_that_comes_back_without_the_plan_is_given_it_again(
     machine: FakeMachine, service: FakePartition, coordinator: Coordinator
 ) -> None:

@@ -248,6 +248,7 @@ class ServiceLink:
             raise
         plan = None if inventory.plan is None else plan_of(inventory.plan)
         self._kept_digest = b"" if plan is None else kept_plan(plan).digest
+        self._plan_due = self._plan is not None  # who waits was told nothing while it was lost
         self._unheeded_since = None
         for one in (*inventory.sealed, *inventory.copies):
             self._discards.pop(one.id, None)  # the machine decides about it anew

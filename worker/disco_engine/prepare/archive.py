@@ -93,7 +93,21 @@ def _unpack(file: IO[bytes], target: Path) -> None:
     with tar:
         for member in tar:
             _check_inside(member.name)
-            tar.extract(member, target, filter="data")  # refuses links that lead outside, devices
+            _extract(tar, member, target)
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    if hasattr(tarfile, "data_filter"):
+        tar.extract(member, target, filter="data")  # refuses links that lead outside, devices
+    elif member.isreg() or member.isdir():
+        tar.extract(member, target, set_attrs=False)
+        if member.isreg():
+            (target / member.name).chmod(member.mode & 0o755 | 0o600)
+    else:
+        raise tarfile.ExtractError(
+            f"its member {member.name!r} is neither a file nor a directory; from Python 3.11.4 on"
+            " links within the archive are unpacked, too"
+        )
 
 
 def _check_inside(name: str) -> None:

@@ -1,5 +1,7 @@
 """Outputs that two services keep: what becomes of them when one is lost, restarts or comes back."""
 
+from dataclasses import replace
+
 from disco_engine.core.actions import Action, Announce, Assign, Discard, Drop, Seal
 from disco_engine.core.events import (
     AttemptFinished,
@@ -52,13 +54,19 @@ def left(assign: Assign) -> SealedAttempt:
 
 
 class Job:
-    """A job with one map and one reduce, a worker beside the first service, and two copies."""
+    """A job with one map and one reduce, a worker beside the first service, and two copies.
 
-    def __init__(self, services: int = 2, epoch: int = 1) -> None:
+    With an output it has the map only.
+    """
+
+    def __init__(self, services: int = 2, epoch: int = 1, *, has_output: bool = False) -> None:
+        self.plan = replace(PLAN, stages=PLAN.stages[:1]) if has_output else PLAN
         self.starts = [1] * services
         names = [ServiceId(f"ps-{index}") for index in range(services)]
         settings = JobSettings(copies=2)
-        self.machine = JobMachine(settings, epoch=epoch, has_output=False, services=names, now=0.0)
+        self.machine = JobMachine(
+            settings, epoch=epoch, has_output=has_output, services=names, now=0.0
+        )
 
     def tell(self, *events: Event) -> list[Action]:
         return [action for event in events for action in self.machine.handle(event)]
@@ -90,7 +98,7 @@ class Job:
         for index in range(len(self.starts)):
             self.attach(ServiceId(f"ps-{index}"))
         (assign,) = only(self.join(), Assign)
-        self.report(assign, AttemptResult(plan=PLAN))
+        self.report(assign, AttemptResult(plan=self.plan))
         self.tell(PlanRecorded())
         (assign,) = only(self.tell(CreditGranted(worker=W0, tasks=1, now=0.0)), Assign)
         return assign
@@ -230,6 +238,21 @@ def test_an_output_whose_service_is_lost_before_its_seal_is_sealed_where_its_cop
     job.report(assign)
     (seal,) = only(job.tell(ServiceLost(service=PS0, reason="gone")), Seal)
     assert (seal.service, seal.id, seal.copy) == (PS1, assign.id, False)
+    job.answer(seal)
+    assert job.state == "done"
+
+
+def test_a_note_of_a_file_whose_service_is_lost_before_its_seal_is_sealed_where_its_copy_is() -> (
+    None
+):
+    """Nothing was pushed to that service, so nobody knew what its loss meant: the job hung."""
+    job = Job(has_output=True)
+    assign = job.begin()
+    assert assign.push_to is None
+    (keep,) = only(job.report(assign, AttemptResult(output_file="file")), Seal)
+    other = PS1 if keep.service == PS0 else PS0
+    (seal,) = only(job.tell(ServiceLost(service=other, reason="gone")), Seal)
+    assert (seal.service, seal.id, seal.copy) == (keep.service, assign.id, False)
     job.answer(seal)
     assert job.state == "done"
 

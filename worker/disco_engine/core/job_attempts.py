@@ -60,6 +60,9 @@ class JobAttempts(JobState):
                 case SealOutput(output):
                     self.seal(stage, index, output)
                 case KeepOutput(output):
+                    sealer = self.services.get(output.service)
+                    if sealer is not None:  # if it is lost before it is asked, that matters, too
+                        self.services.assign(sealer, output.id)
                     self._order_seal(stage, index, output, output.copy)
                 case StopRun(run, reason):
                     self.release(run)

@@ -70,8 +70,8 @@ class Disk:
         self.settled.clear()
         self.unreadable.clear()
 
-    def corrupt(self, but: str) -> str:
-        """Damage a file whose name does not begin with *but*; return what and where, if any."""
+    def corrupt(self, but: tuple[str, ...]) -> str:
+        """Damage a file whose name begins with none of *but*; return what and where, if any."""
         files = [
             name for name, content in self.files.items() if content and not name.startswith(but)
         ]

@@ -101,11 +101,17 @@ def settle(simulation: "Simulation", end: float) -> None:
 
 
 def corrupt(simulation: "Simulation", end: float) -> None:
-    """Damage a disk, but not the result: its reader sees that, and nobody mends it."""
+    """Damage a disk, but not the result: its reader sees that, and nobody mends it.
+
+    The journal says what is sealed. Once the result is written down, it is a part of that.
+    """
     if simulation.succeeded:
         return
     disk = simulation.disks[simulation.random.choice(simulation.services)]
-    where = disk.corrupt(but=f"stage-{len(simulation.job.plan.stages)}.")
+    spared = [f"stage-{len(simulation.job.plan.stages)}."]
+    if simulation.written_down:
+        spared.append("journal")
+    where = disk.corrupt(but=tuple(spared))
     if where:
         simulation.world.tell(f"the disk of {disk.name}: {where}")
 

@@ -10,17 +10,11 @@ from contextlib import suppress
 import grpc.aio
 
 from disco.v1 import coordinator_pb2, coordinator_pb2_grpc
+from disco_engine.phases import ENDED
 from disco_engine.rpc import aio_channel, credentials_of
 
 ASK_EVERY_S = 3.0
 _DEADLINE_S = 5.0
-_AT_WORK = frozenset(
-    {
-        coordinator_pb2.JOB_PHASE_PLANNING,
-        coordinator_pb2.JOB_PHASE_RUNNING,
-        coordinator_pb2.JOB_PHASE_COMMITTING,
-    }
-)
 
 
 async def wanted_again(address: str, token: str, epoch: int, stop: asyncio.Event) -> bool:
@@ -52,7 +46,7 @@ async def _works_now(address: str, token: str, epoch: int) -> bool:
         )
         try:
             async for reply in call:
-                return reply.progress.epoch > epoch and reply.progress.phase in _AT_WORK
+                return reply.progress.epoch > epoch and reply.progress.phase not in ENDED
         except grpc.aio.AioRpcError:
             pass  # it is gone, as it should be, or not there yet
         finally:

@@ -109,6 +109,21 @@ async def test_sending_to_a_slot_that_is_gone_does_nothing() -> None:
     protocol.resume()
 
 
+async def test_what_a_slot_said_last_is_heard_although_sending_to_it_fails_first() -> None:
+    received: list[slot_pb2.FromSlot] = []
+    closed = asyncio.Event()
+    protocol, channel, theirs = await connected(received, closed)
+    said = [from_slot(size) for size in (20, 1_000, 70_000)]  # the socket holds no more
+    for message in said:
+        channel.send(message)
+    theirs.close()
+
+    protocol.send(to_slot(1))  # before the loop has read anything
+
+    await closed.wait()
+    assert received == said
+
+
 class Wire(asyncio.Transport):
     """Stands for the connection: what is sent while nobody reads, arrives when somebody does."""
 

@@ -1,6 +1,7 @@
 """The parent's end of a slot's socket pair: messages with a length before them, not blocking."""
 
 import asyncio
+import os
 import struct
 from collections.abc import Callable
 from typing import cast
@@ -97,6 +98,13 @@ class SlotProtocol(asyncio.BufferedProtocol):
         """End it: the slot is gone or its messages make no sense."""
         if self._resting is not None:
             self._resting.cancel()
+        if isinstance(exc, ConnectionError):
+            # Perhaps nobody has read what it said before it ended: the transport reads nothing more
+            # once it could not send.
+            try:
+                self._read_rest()
+            except Exception as error:
+                exc = error
         self._drained.set()
         self._on_closed(exc)
 
@@ -151,6 +159,18 @@ class SlotProtocol(asyncio.BufferedProtocol):
         elif message.HasField("open") or message.HasField("ask"):
             self._asked = True
         self._on_message(message)
+
+    def _read_rest(self) -> None:
+        assert self._transport is not None
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        while True:
+            try:
+                received = os.readv(descriptor, [self.get_buffer(-1)])
+            except OSError:
+                return
+            if not received:
+                return
+            self.buffer_updated(received)
 
     def _rest(self) -> None:
         self._resting = asyncio.get_running_loop().call_later(_REST_S, self._go_on)

@@ -1,5 +1,7 @@
 """Jobs: what an author writes, and a handle on what became of it."""
 
+import difflib
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +32,11 @@ __all__ = [
     "PackedJobPack",
     "SimpleJob",
 ]
+
+log = logging.getLogger(__name__)
+
+_ELSEWHERE = {"mapper": "map"}
+"""What other frameworks call a parameter, if that is not spelt alike."""
 
 
 class Job:
@@ -139,6 +146,8 @@ class Job:
         self._prefix = self.prefix
         prefix = jobargs.get("name") or self._prefix
         worker = self.worker_for(jobargs)
+        for problem in misspelt(self, worker, jobargs):
+            log.warning("%s", problem)
         if overrides(worker, "jobdict"):
             prefix = worker.jobdict(self, **jobargs)["prefix"]
         check_prefix(prefix)
@@ -222,6 +231,24 @@ class Job:
     def jobinfo(self) -> dict[str, Any]:
         """Return what there is to know about the job; see ``Disco.jobinfo``."""
         return self.disco.jobinfo(self.name)
+
+
+def misspelt(job: Job, worker: BaseWorker, jobargs: Mapping[str, Any]) -> list[str]:
+    """Return what to say of attributes of *job* that are spelt almost like parameters of *worker*.
+
+    If the parameter is given, too, the attribute is the author's own.
+    """
+    known = (*worker.defaults(), "pipeline")
+    said = []
+    for name in sorted(set(dir(job)) - set(dir(Job)) - set(known)):
+        alike = difflib.get_close_matches(_ELSEWHERE.get(name, name), known, n=1, cutoff=0.8)
+        if name.startswith("_") or not alike or alike[0] in jobargs or hasattr(job, alike[0]):
+            continue
+        said.append(
+            f"job {type(job).__name__} has {name!r}, which is no parameter and has no effect:"
+            f" did you mean {alike[0]}?"
+        )
+    return said
 
 
 class SimpleJob(Job):

@@ -1,6 +1,7 @@
 """Runs a packed job in a worker slot: the engine's ``Program`` for classic and pipeline jobs."""
 
 import importlib
+import logging
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from disco.ddfs_urls import TAG
 from disco.error import DataError, DiscoError
 from disco.functions import globalize
 from disco.importing import importing_a_job
-from disco.job import Job
+from disco.job import Job, misspelt
 from disco.payload import PYTHON, Header, split_payload
 from disco.sources import is_below_installed
 from disco.task import Task, activated
@@ -30,6 +31,8 @@ from disco_engine.core.model import Grouping, Plan
 from disco_engine.inputs.expand import expand
 from disco_engine.inputs.urls import scheme_of
 from disco_engine.program import PlanRequest, Program, TaskContext, bad_data, fatal
+
+log = logging.getLogger(__name__)
 
 
 def load(payload: bytes) -> Program:
@@ -96,6 +99,8 @@ class JobProgram:
         Raises:
             ProgramError: An input is missing or unreadable.
         """
+        for problem in misspelt(self._job, self._worker, self._jobargs):
+            log.warning("%s", problem)
         first = self._stages[0]
         splittable = first.runner.splittable and first.stage.grouping is Grouping.SPLIT
         inputs = expand(

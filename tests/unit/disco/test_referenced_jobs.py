@@ -144,6 +144,14 @@ def test_an_input_of_the_job_s_own_that_makes_no_sense_is_its_failure(loaded: Lo
     )
 
 
+def test_planning_warns_of_an_attribute_that_is_spelt_almost_like_a_parameter(
+    loaded: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    planned(loaded("partitons = 4"), "raw://x")
+    (message,) = caplog.messages
+    assert "'partitons', which is no parameter" in message
+
+
 def test_a_password_in_an_input_of_the_job_s_own_is_refused(loaded: Load) -> None:
     assert failure(loaded("input = ['ftp://me:secret@host/a']")).startswith(
         "input ftp://me:***@host/a has a password in it"

@@ -117,6 +117,40 @@ def test_what_makes_no_sense_is_refused_before_anything_starts(
     assert [engine for engine in engines if engine.started] == []
 
 
+def test_an_attribute_that_is_spelt_almost_like_a_parameter_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Misspelt(Job):
+        partitons = 2
+        mapper = Words.map
+        pipelines = ()
+        reduce = staticmethod(lambda pairs, params: pairs)
+        samples = 100  # like nothing
+
+    Misspelt().run(input=["raw://x"])
+    assert caplog.messages == [
+        f"job Misspelt has {own!r}, which is no parameter and has no effect: did you mean {known}?"
+        for own, known in [
+            ("mapper", "map"),
+            ("partitons", "partitions"),
+            ("pipelines", "pipeline"),
+        ]
+    ]
+
+
+def test_an_attribute_beside_the_parameter_it_resembles_is_the_author_s_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Own(Words):
+        partitions = 2
+        map2 = Words.map
+        inputs = ("raw://x",)
+        _reducer = None
+
+    Own().run(input=Own.inputs)
+    assert caplog.messages == []
+
+
 def test_lists_are_replicas_but_never_results_of_jobs() -> None:
     parts = ["disco://h:1/j/2/0", "disco://h:1/j/2/1"]
     assert input_urls(["a", ["b", "c"], parts, Path("d")]) == [

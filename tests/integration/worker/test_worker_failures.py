@@ -129,6 +129,46 @@ async def test_code_that_is_killed_is_told_by_which_signal(bench: Bench, do: Do)
     assert "in crash" in crashed.output  # where it was, from faulthandler
 
 
+async def test_where_code_crashed_is_told_with_its_attempt_and_not_with_the_one_before(
+    bench: Bench, do: Do
+) -> None:
+    coordinator = await bench.begin(
+        """
+        def crash(context):
+            import ctypes
+            ctypes.string_at(0)
+        """
+    )
+    await bench.worker()
+    for _ in range(3):  # so that the worker knows that tasks are short, and sends them ahead
+        await coordinator.run(inputs=do("nothing"))
+    tasks = [coordinator.task(inputs=do(name)) for name in [*(20 * ["nothing"]), "crash"]]
+    coordinator.assign(*tasks)
+    *others, crashed = [await coordinator.report_of(task) for task in tasks]
+    assert "in crash" in crashed.output
+    assert {report.output for report in others} == {""}
+
+
+async def test_a_process_that_code_forks_tells_of_its_crash_in_the_output(
+    bench: Bench, do: Do
+) -> None:
+    coordinator = await bench.begin(
+        """
+        def crash(context):
+            import ctypes
+            child = os.fork()
+            if child == 0:
+                ctypes.string_at(0)
+            os.waitpid(child, 0)
+        """
+    )
+    await bench.worker()
+    report = await coordinator.run(inputs=do("crash"))
+    assert report.HasField("finished")
+    assert "Segmentation fault" in report.output
+    assert "in crash" in report.output
+
+
 async def test_when_a_slot_dies_only_the_attempt_that_ran_is_charged(bench: Bench, do: Do) -> None:
     """Twenty attempts are in the slot when the first of them kills it."""
     coordinator = await bench.begin(

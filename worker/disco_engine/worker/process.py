@@ -25,10 +25,11 @@ _LAST_WORDS_S = 1.0  # between the end of a slot's socket and that of its proces
 class SlotProcess:
     """A running slot. It leads a process group, which ends with it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, pipe: int, stack_pipe: int) -> None:
         self.protocol: SlotProtocol
         self._process = process
         self._pipe = pipe
+        self._stack_pipe = stack_pipe
         self._capture = OutputCapture()
         self._read_for = 0
         self._closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
@@ -48,11 +49,14 @@ class SlotProcess:
         ours, theirs = socket.socketpair()
         pipe, pipe_end = os.pipe()
         os.set_blocking(pipe, False)
+        stack_pipe, stack_pipe_end = os.pipe()
+        for descriptor in (stack_pipe, stack_pipe_end):  # it is read at the end only
+            os.set_blocking(descriptor, False)
         try:
             process = await asyncio.create_subprocess_exec(
                 # Not -c or a script: -P keeps files of the working directory from hiding modules.
-                *(sys.executable, "-P", "-m", _MODULE, str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
+                *(sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(stack_pipe_end)),
+                pass_fds=(theirs.fileno(), stack_pipe_end),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=pipe_end,
                 stderr=pipe_end,
@@ -62,11 +66,13 @@ class SlotProcess:
         except BaseException:
             ours.close()
             os.close(pipe)
+            os.close(stack_pipe)
             raise
         finally:
             theirs.close()
             os.close(pipe_end)
-        slot = cls(process, pipe)
+            os.close(stack_pipe_end)
+        slot = cls(process, pipe, stack_pipe)
         _, slot.protocol = await loop.create_unix_connection(
             lambda: SlotProtocol(on_message, slot._on_closed), sock=ours
         )
@@ -135,6 +141,10 @@ class SlotProcess:
         if self._pipe >= 0:
             self._read(_CHUNKS_AT_ONCE)
             self._close_pipe()
+        # All that the process has said was taken, so this is of the attempt that ran.
+        with suppress(BlockingIOError):
+            self._capture.feed(os.read(self._stack_pipe, _PIPE_CHUNK))
+        os.close(self._stack_pipe)
 
     def _on_closed(self, error: Exception | None) -> None:
         if not self._closed.done():

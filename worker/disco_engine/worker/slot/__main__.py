@@ -1,4 +1,7 @@
-"""``python -m disco_engine.worker.slot FD``: a slot that speaks to its parent over FD."""
+"""``python -m disco_engine.worker.slot FD STACK_FD``: a slot that speaks to its parent over FD.
+
+If it crashes, or is told to, it writes its stack to STACK_FD.
+"""
 
 import os
 import socket
@@ -22,7 +25,9 @@ def main() -> None:
     connection.set_inheritable(False)
     os.register_at_fork(after_in_child=connection.close)
     printer = Printer()
-    printer.install()
+    stack_pipe = int(sys.argv[2])
+    os.set_inheritable(stack_pipe, False)
+    printer.install(stack_pipe)
     try:
         Slot(Conversation(Channel(connection)), printer).serve()
     except BaseException:

@@ -33,12 +33,19 @@ class Printer:
             self._poll.register(descriptor, 0)
         self._streams = self._open()
 
-    def install(self) -> None:
-        """Take over the process's streams, logging and crash dumps."""
+    def install(self, stack_pipe: int) -> None:
+        """Take over the process's streams, logging and crash dumps.
+
+        Args:
+            stack_pipe: Where it says, before it is killed or crashes, where it was. That has no
+                mark, and the parent could take it for what the attempt before has printed.
+        """
         sys.stdout, sys.stderr = self._streams
-        faulthandler.enable(file=2)
+        faulthandler.enable(file=stack_pipe)
         # The parent asks a task that has run too long where it is, before it kills it.
-        faulthandler.register(signal.SIGUSR2, file=2)
+        faulthandler.register(signal.SIGUSR2, file=stack_pipe)
+        # A process that user code forks may crash, and the attempt go on.
+        os.register_at_fork(after_in_child=lambda: faulthandler.enable(file=2))
         logging.basicConfig(
             level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
         )

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple, Protocol
 from disco_engine.inputs.urls import FRAMES_SUFFIX
 from disco_engine.program import fatal
 from disco_engine.records.blocks import encode_parts, store
-from disco_engine.records.frozen import RecordError, freeze, shown
+from disco_engine.records.frozen import RecordError, freeze, kept_bytes, shown
 
 FRAMES_MAGIC = b"disco records 1\n"
 """What a file of pickle frames begins with. Each frame follows its length; length 0 is the end."""
@@ -154,13 +154,6 @@ class _Frames:
             self._write(FRAME_LENGTH.pack(len(frame)))
             self._write(frame)
         self._keys, self._values, self._bytes = [], [], 0
-
-
-def kept_bytes(value: Any) -> int:
-    """Return about how much memory a frozen key or value takes."""
-    if type(value) is tuple:
-        return 56 + sum(map(kept_bytes, value))
-    return 48 + len(value) if isinstance(value, str | bytes) else 32
 
 
 class _Utf8:

@@ -2,9 +2,15 @@
 
 from typing import IO, Any
 
-from disco_engine.outputs.formats import kept_bytes
 from disco_engine.program import fatal
-from disco_engine.records.frozen import EarlierRecordError, freeze, shown, thaw, type_name
+from disco_engine.records.frozen import (
+    EarlierRecordError,
+    freeze,
+    kept_bytes,
+    shown,
+    thaw,
+    type_name,
+)
 
 try:
     import pyarrow

@@ -121,6 +121,13 @@ def unpickled(data: bytes) -> Any:
         ) from error
 
 
+def kept_bytes(value: Any) -> int:
+    """Return about how much memory a frozen key or value takes."""
+    if type(value) is tuple:
+        return 56 + sum(map(kept_bytes, value))
+    return 48 + len(value) if isinstance(value, str | bytes) else 32
+
+
 def shown(value: object) -> str:
     """Return the ``repr`` of *value* for an error message, at most 200 characters."""
     try:

@@ -160,7 +160,7 @@ def _frames(part: StoredPart, tasks: list[int]) -> Iterator[Frame]:
     where = (part.address, session_token(), part.uid, part.stage)
     try:
         if part.task is None and part.label is not None:
-            yield from read_label(*where, part.label)
+            yield from read_label(*where, part.label, records=part.records)
         else:
             yield from read_parts(*where, tasks, label=part.label)
     except (ResultError, FrameCorruptError) as error:

@@ -6,7 +6,8 @@ read: until they are purged, or the process ends.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -133,19 +134,24 @@ class Run:
         return [str(part) for _, part in sorted(found, key=lambda item: item[0])]
 
     def _left(
-        self, address: str, stage: int, labels: Mapping[int, Sequence[int]]
+        self, address: str, stage: int, labels: Mapping[int, Mapping[int, int]]
     ) -> list[tuple[int, StoredPart]]:
         """Return what a stage has left in one service, each by its task or label.
 
         Args:
             address: Of the service.
             stage: Its number in the job.
-            labels: Of each of its tasks that the service has.
+            labels: Of each of its tasks that the service has, how many records with which.
         """
         part = partial(StoredPart, address=address, uid=self.spec.uid, stage=stage)
         if is_by_label(address, session_token(), self.spec.uid, stage):
-            every = sorted(set().union(*labels.values()))
-            return [(label, part(task=None, label=label)) for label in every]
+            every: Counter[int] = Counter()
+            for counts in labels.values():
+                every.update(counts)
+            return [
+                (label, part(task=None, label=label, records=records))
+                for label, records in every.items()
+            ]
         return [(task, part(task=task)) for task, found in labels.items() if found]
 
     @property

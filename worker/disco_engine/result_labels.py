@@ -13,8 +13,10 @@ from disco_engine.rpc import credentials_of, sync_channel
 _PATIENCE_S = 10.0
 
 
-def labels_of(address: str, token: str, job_uid: str, stage: int) -> dict[int, list[Label]]:
-    """Return the labels of the records that each task of a stage left in a service, ascending.
+def labels_of(address: str, token: str, job_uid: str, stage: int) -> dict[int, dict[Label, int]]:
+    """Return how many records of which label each task of a stage left in a service.
+
+    Labels are ascending, and those without records are left out.
 
     Args:
         address: host:port of the service.
@@ -29,9 +31,11 @@ def labels_of(address: str, token: str, job_uid: str, stage: int) -> dict[int, l
     """
     request = partition_pb2.AttachRequest(job_uid=job_uid, tell_sealed=True, only_stage=stage)
     return {
-        sealed.attempt.task: [
-            label for label, _, records, _ in label_table.rows(sealed.label_table) if records
-        ]
+        sealed.attempt.task: {
+            label: records
+            for label, _, records, _ in label_table.rows(sealed.label_table)
+            if records
+        }
         for reply in _attached(address, token, request)
         for sealed in reply.sealed
     }

@@ -76,22 +76,34 @@ def read_parts(
 
 
 def read_label(
-    address: str, token: str, job_uid: str, stage: int, label: Label, *, patience_s: float = 30.0
+    address: str,
+    token: str,
+    job_uid: str,
+    stage: int,
+    label: Label,
+    *,
+    records: int | None = None,
+    patience_s: float = 30.0,
 ) -> Iterator[Frame]:
     """Yield the frames of a label that all tasks of a stage have left in one service.
 
-    Only for a stage that the next one has read by label. Arguments and errors are those of
+    Only for a stage that the next one has read by label. There must be as many as *records*, if
+    that is given: the service may have lost an output, and forgotten it. All else is as with
     ``read_parts``.
     """
     request = partition_pb2.FetchRequest(job_uid=job_uid, stage=stage, label=label)
-    return _read(address, token, request, patience_s)
+    return _read(address, token, request, patience_s, records)
 
 
 def _read(
-    address: str, token: str, request: partition_pb2.FetchRequest, patience_s: float
+    address: str,
+    token: str,
+    request: partition_pb2.FetchRequest,
+    patience_s: float,
+    records: int | None = None,
 ) -> Iterator[Frame]:
     with rpc.sync_channel(address) as channel:
-        reading = _Reading(partition_pb2_grpc.PartitionStub(channel), token, request)
+        reading = _Reading(partition_pb2_grpc.PartitionStub(channel), token, request, records)
         silent_since_s: float | None = None
         while True:
             try:
@@ -117,8 +129,10 @@ class _Reading:
         stub: partition_pb2_grpc.PartitionStub,
         token: str,
         request: partition_pb2.FetchRequest,
+        records: int | None,
     ) -> None:
         self._stub = stub
+        self._records = records
         self._metadata = rpc.credentials_of(token)
         self._request = request
         self._delivered: Counter[AttemptId] = Counter()
@@ -169,4 +183,9 @@ class _Reading:
             raise ResultLostError(
                 f"{self._count} of the result were read, the service has {total}: it changed while"
                 " it was read; read again, or run the job again"
+            )
+        if self._records not in (None, total.records):
+            raise ResultLostError(
+                f"the service has {total.records} records of the result's {self._records}: it has"
+                " lost the others; run the job again"
             )

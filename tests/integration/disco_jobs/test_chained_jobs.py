@@ -122,7 +122,9 @@ def test_what_each_finished_stage_has_written_can_be_read(labelled: Job) -> None
     job.wait()
     mapped = job.stageresults("map")
     assert job.mapresults() == mapped
-    assert [url.rpartition("?")[2] for (url,) in mapped] == ["label=0", "label=1", "label=2"]
+    assert [url.rpartition("?")[2] for (url,) in mapped] == [
+        f"label={label}&records=4" for label in range(3)
+    ]
     assert sorted(result_iterator(mapped)) == [(number, "a") for number in range(12)]
     again = Same().run(input=mapped)
     assert len(list(result_iterator(again.wait()))) == 12
@@ -140,8 +142,15 @@ def test_what_a_stage_has_written_is_an_error_when_some_of_it_is_lost() -> None:
     log, *_ = run.engine.run_dir.rglob("stage-1.by-label.log")
     with log.open("r+b") as file:
         file.write(b"damage")
+    urls = job.mapresults()
     with pytest.raises(DataError, match="damaged on disk"):
-        list(result_iterator(job.mapresults()))
+        list(result_iterator(urls))
+    with pytest.raises(DataError, match="4 records of the result's 8: it has lost the others"):
+        list(result_iterator(urls))
+    again = Same().run(input=urls)
+    with pytest.raises(JobError, match="4 of its 8 records are there; it is the result of another"):
+        again.wait()
+    again.purge()
     with pytest.raises(DiscoError, match=r"the 2 tasks of stage 'map' of .* 1 is lost"):
         job.mapresults()
     job.purge()

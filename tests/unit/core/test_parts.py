@@ -16,6 +16,10 @@ stored = partial(StoredPart, address="127.0.0.1:7", uid="words-0a1b", stage=2)
         ("disco://127.0.0.1:7/words-0a1b/2/0?label=-3", stored(task=0, label=-3)),
         ("disco://127.0.0.1:7/words-0a1b/2?label=5", stored(task=None, label=5)),
         (
+            "disco://h:7/u/2?label=5&records=17",
+            StoredPart(address="h:7", uid="u", stage=2, task=None, label=5, records=17),
+        ),
+        (
             "disco://host:7070/team/words-x7/0a1b-2/4",
             ServedPart(
                 server="host:7070", namespace="team", name="words-x7", uid="0a1b-2", number=4

@@ -260,7 +260,8 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeEngine]]:
     made: list[FakeEngine] = []
     monkeypatch.setattr(FakeEngine, "made", made, raising=False)
     monkeypatch.setattr("disco.local_master.LocalEngine", FakeEngine)
-    monkeypatch.setattr("disco_engine.local.chained.labels_of", lambda *where: {0: [0], 2: [0]})
+    told = {0: {0: 1}, 2: {0: 1}}
+    monkeypatch.setattr("disco_engine.local.chained.labels_of", lambda *where: told)
     monkeypatch.delenv("DISCO_MASTER", raising=False)
     monkeypatch.delenv("DISCO_EVENTS", raising=False)
     yield made

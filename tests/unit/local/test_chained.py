@@ -1,6 +1,6 @@
 """What of another job's result a job gets as its inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 
@@ -8,7 +8,7 @@ from disco_engine.local import chained
 from disco_engine.local.chained import by_label, jobs_read
 from disco_engine.result_errors import ResultTooFineError
 
-Told = Mapping[int, Sequence[int]]
+Told = Mapping[int, Mapping[int, int]]
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str, int]]:
 
     def labels_of(address: str, token: str, uid: str, stage: int) -> Told:
         calls.append((address, token, uid, stage))
-        return {0: [0, 2], 1: [-1], 2: []} if stage == 1 else {0: [0], 1: [0]}
+        return {0: {0: 5, 2: 7}, 1: {-1: 1}, 2: {}} if stage == 1 else {0: {0: 5}, 1: {0: 5}}
 
     monkeypatch.setattr(chained, "labels_of", labels_of)
     return calls

@@ -2,7 +2,7 @@
 
     disco://ADDRESS/UID/STAGE/TASK            what one task wrote, of all labels
     disco://ADDRESS/UID/STAGE/TASK?label=3    of one label
-    disco://ADDRESS/UID/STAGE?label=3         what all tasks wrote for a label
+    disco://ADDRESS/UID/STAGE?label=3&records=17  what all tasks wrote for a label
     disco://SERVER/NAMESPACE/NAME/UID/PART    a part of the result of a job that a server knows
 
 Only the first three say where something is. The last is for people and their programs: a server
@@ -17,7 +17,9 @@ from disco_engine.core.model import Label
 
 PREFIX = "disco://"
 
-_STORED = re.compile(r"disco://([^/?]+)/([^/?]+)/(\d+)(?:/(\d+))?(?:\?label=(-?\d+))?")
+_STORED = re.compile(
+    r"disco://([^/?]+)/([^/?]+)/(\d+)(?:/(\d+))?(?:\?label=(-?\d+)(?:&records=(\d+))?)?"
+)
 _SERVED = re.compile(r"disco://([^/?]+)/([^/?]+)/([^/?]+)/([^/?]+)/(\d+)")
 
 
@@ -31,6 +33,8 @@ class StoredPart:
         stage: In which they were written.
         task: Who wrote them; None: all tasks of the stage, so there is a label.
         label: Which of them; None: all labels.
+        records: How many they are, since a service that has lost the output of one of all tasks
+            does not know what it lost; None: it says so itself, or nobody has counted.
     """
 
     address: str
@@ -38,11 +42,13 @@ class StoredPart:
     stage: int
     task: int | None
     label: Label | None = None
+    records: int | None = None
 
     def __str__(self) -> str:
         task = "" if self.task is None else f"/{self.task}"
         label = "" if self.label is None else f"?label={self.label}"
-        return f"{PREFIX}{self.address}/{self.uid}/{self.stage}{task}{label}"
+        records = "" if self.records is None else f"&records={self.records}"
+        return f"{PREFIX}{self.address}/{self.uid}/{self.stage}{task}{label}{records}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,7 @@ def part_of(url: str) -> Part:
         ValueError: It is no such URL.
     """
     if match := _STORED.fullmatch(url):
-        address, uid, stage, task, label = match.groups()
+        address, uid, stage, task, label, records = match.groups()
         if task is not None or label is not None:
             return StoredPart(
                 address=address,
@@ -85,6 +91,7 @@ def part_of(url: str) -> Part:
                 stage=int(stage),
                 task=None if task is None else int(task),
                 label=None if label is None else int(label),
+                records=None if records is None else int(records),
             )
     elif match := _SERVED.fullmatch(url):
         server, namespace, name, uid, number = match.groups()

@@ -3,7 +3,7 @@
 Whoever starts a job does this for it: workers can read parts, but not ask what labels they have.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from disco_engine.core.model import Label
@@ -34,13 +34,13 @@ def by_label(inputs: Iterable[Urls], token: str) -> list[Urls]:
         ResultDeniedError: A service does not accept the token.
         ResultTooFineError: There would be more URLs than a job can have.
     """
-    told: dict[tuple[str, str, int], dict[int, list[Label]]] = {}
+    told: dict[tuple[str, str, int], Mapping[int, Mapping[Label, int]]] = {}
 
     def urls_of(part: StoredPart) -> Iterator[Urls]:
         where = (part.address, part.uid, part.stage)
         if where not in told:
             told[where] = labels_of(part.address, token, part.uid, part.stage)
-        labels = told[where].get(part.task or 0, [])
+        labels = list(told[where].get(part.task or 0, ()))
         if labels in ([], [0]):
             yield (str(part),)
         else:

@@ -52,12 +52,14 @@ class Wanted:
         request: Without a cursor.
         expected: What must be found; None: it is another job's, and whatever the service says it
             has. Our coordinator cannot have it made again.
+        records: How many must be found, if that is all that is known.
     """
 
     name: str
     address: str
     request: partition_pb2.FetchRequest
     expected: Totals | None
+    records: int | None = None
 
     @property
     def foreign(self) -> bool:
@@ -101,7 +103,13 @@ def wanted_result(url: str) -> Wanted:
                 url,
             )
         )
-    return Wanted(name=url, address=part.address, request=fetch_request(part), expected=None)
+    return Wanted(
+        name=url,
+        address=part.address,
+        request=fetch_request(part),
+        expected=None,
+        records=part.records,
+    )
 
 
 async def fetch(
@@ -193,6 +201,9 @@ class _Reading:
                 there, found = getattr(expected, unit), getattr(self._found, unit)
                 if there != found:
                     raise SourceError(self._failure(f"expected {there} {unit}, found {found}"))
+        if self._wanted.records not in (None, self._found.records):
+            problem = f"{self._found.records} of its {self._wanted.records} records are there"
+            raise SourceError(self.unreadable(problem, FailureKind.FATAL))
 
     def unreadable(self, problem: str, kind: FailureKind = FailureKind.DATA) -> Failure:
         """Return that the source cannot be read.

@@ -18,6 +18,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from disco_engine import memory
 from disco_engine.core.actions import Action, Assign, Seal
 from disco_engine.core.events import (
     AttemptFailed,
@@ -283,6 +284,7 @@ class Job:
 
 def undisturbed(tasks: int) -> Measured:
     """Let all tasks of a stage be done, and nothing else happen; in a process of its own."""
+    gc.set_threshold(*memory.SELDOM)  # as in a coordinator
     before = _resident_bytes()
     job = Job(tasks, Grouping.GROUP_LABEL, scene=Scene(), remember=False)
     job.work(tasks)

@@ -108,6 +108,7 @@ async def _run(options: argparse.Namespace, home: str, deadline: threading.Timer
 
         REGISTRY.register(StandingCollector(lambda: leader))
         async with (
+            memory.seldom_collected(),
             stop_requested(exit_on_stdin_eof=False) as stop,
             serving(options.http_port, signs) as port,
         ):
@@ -158,7 +159,6 @@ def explain(error: Exception) -> int:
 
 def program() -> None:
     """Run a replica in this process, and in its place another one if it has lost the lease."""
-    memory.collect_seldom()
     status = main()
     if status == EXIT_FENCED:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

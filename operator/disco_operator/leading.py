@@ -1,7 +1,6 @@
 """What runs while this process leads: everything between the watches and ``reconcile``."""
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,7 +24,6 @@ from disco_operator.reconcile import Reconciler
 from disco_operator.resync import Resync
 
 ENDING_S = 1.5
-COLLECT_EVERY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +144,6 @@ class Leader:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._loop.run(), name="reconcile")
                 tasks.create_task(resync.run(), name="resync")
-                tasks.create_task(_keep_collecting(), name="collect garbage")
                 tasks.create_task(doors.run(), name="watch")
 
     async def _may_watch_nodes(self) -> bool:
@@ -209,13 +206,6 @@ class Leader:
     def phases(self) -> Mapping[str, int]:
         """Return how many jobs are in each phase."""
         return self._measures.phases()
-
-
-async def _keep_collecting() -> None:
-    """Free what is old and in circles, which ``memory.collect_seldom`` leaves: in a second."""
-    while True:
-        await asyncio.sleep(COLLECT_EVERY_S)
-        gc.collect()
 
 
 def _connector(identities: Identities) -> Callable[[DiscoJob], Line]:

@@ -1,16 +1,22 @@
 """What our processes must know of memory: how to keep it, and whether the container ran out."""
 
+import asyncio
 import ctypes
 import gc
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEEP_BYTES = 64 * 1024 * 1024
 _LARGEST_BYTES = 32 * 1024 * 1024  # the most that glibc accepts
+_COLLECT_EVERY_S = 600.0
+
+SELDOM = (50_000, 20, 1_000_000)
+"""The collector's thresholds in processes that have very many objects."""
 
 _OOM_COUNTERS = (  # of the container that this process is in, as cgroups v2 and v1 have it
     Path("/sys/fs/cgroup/memory.events"),
@@ -34,15 +40,29 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
-def collect_seldom() -> None:
-    """Have Python's collector look at young objects only, and let them be more before it does.
+@asynccontextmanager
+async def seldom_collected() -> AsyncIterator[None]:
+    """Have Python's collector look at young objects only, and at all of them every ten minutes.
 
-    By default it looks at everything whenever there is a quarter more, as when lists of thousands
-    of objects are decoded: more than half of the time that took was the collector's, half a
-    second at a stretch in which nothing else ran. Reference counts free almost everything. For
-    what is in circles and old, who calls this calls ``gc.collect`` now and then.
+    By default it looks at everything whenever there is a quarter more, as when a job gets its tasks
+    or lists of thousands of objects are decoded: more than half of the time that took was the
+    collector's, up to a second at a stretch in which nothing else ran. Reference counts free almost
+    everything; what is in circles and old is little.
     """
-    gc.set_threshold(50_000, 20, 1_000_000)
+    before = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
+    collecting = asyncio.create_task(_keep_collecting(), name="collect garbage")
+    try:
+        yield
+    finally:
+        collecting.cancel()
+        gc.set_threshold(*before)
+
+
+async def _keep_collecting() -> None:
+    while True:
+        await asyncio.sleep(_COLLECT_EVERY_S)
+        gc.collect()
 
 
 class OomWatch:

@@ -176,6 +176,7 @@ def _service(text: str) -> tuple[ServiceId, str]:
 
 async def _run(options: argparse.Namespace, code: job_pb2.JobCode | None, token: str) -> None:
     async with (
+        memory.seldom_collected(),
         served_health(options.health_port) as health,
         stop_requested(exit_on_stdin_eof=options.exit_on_stdin_eof) as stop,
     ):

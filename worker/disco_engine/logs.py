@@ -1,4 +1,4 @@
-"""One JSON object per line on standard error: the log format of every long-running process."""
+"""What logs look like on standard error: JSON of every long-running process, text of commands."""
 
 import json
 import logging
@@ -22,10 +22,19 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        line.update((key, value) for key, value in vars(record).items() if key not in _OWN)
+        line.update(_fields(record))
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """Format a record as its sentence, then its fields: "damaged copy: blob a.txt, error …"."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return one line of text, if no field has more."""
+        fields = ", ".join(f"{key} {value}" for key, value in _fields(record).items())
+        return f"{record.message}: {fields}" if fields else record.message
 
 
 def configure(level: str = "INFO") -> None:
@@ -33,3 +42,7 @@ def configure(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _OWN}

@@ -109,6 +109,28 @@ def test_standard_input_is_chunked(tmp_path: Path, ddfs: Command) -> None:
     assert ddfs("xcat", "t").out == "from\na pipe\n"
 
 
+def test_a_damaged_copy_is_told_with_its_name_and_what_is_wrong(
+    tmp_path: Path, ddfs: Command
+) -> None:
+    ddfs("push", "t", "a.txt")
+    (blob,) = (tmp_path / "root/blob").rglob("a_txt*")
+    blob.write_bytes(b"one\ntwo?")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "disco.ddfs_cli.main", "gc", "--verify"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    said, lost = done.stderr.splitlines()
+    assert said.startswith("damaged copy: blob ddfs://")
+    assert f"{blob.name}, error Unable to access resource" in said
+    assert "corrupt data: " in said
+    assert lost.startswith("Lost: ddfs://")
+
+
 def test_records_are_read_with_a_reader_and_streams_of_ones_own(
     ddfs: Command, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import click
 from disco.ddfs_cli import contents, listing, tagging
 from disco.ddfs_cli.options import common
 from disco.error import DiscoError
+from disco_engine.logs import TextFormatter
 from disco_engine.program import ProgramError
 
 _EPILOG = """
@@ -51,7 +52,9 @@ for _module in (tagging, listing, contents):
 
 def main() -> None:
     """Run the command line and exit."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     status: Any
     try:
         status = cli.main(prog_name="ddfs", standalone_mode=False)

@@ -236,8 +236,11 @@ class Job:
 def misspelt(job: Job, worker: BaseWorker, jobargs: Mapping[str, Any]) -> list[str]:
     """Return what to say of attributes of *job* that are spelt almost like parameters of *worker*.
 
-    If the parameter is given, too, the attribute is the author's own.
+    If the parameter is given, too, the attribute is the author's own; and a worker that takes any
+    parameter may read any attribute.
     """
+    if not worker.strict:
+        return []
     known = (*worker.defaults(), "pipeline")
     said = []
     for name in sorted(set(dir(job)) - set(dir(Job)) - set(known)):

@@ -8,6 +8,7 @@ import pytest
 
 from disco import Job
 from disco.error import DiscoError
+from disco.job import SimpleJob
 from disco.job_inputs import input_urls
 from disco.settings import DiscoSettings
 from disco.submission import job_spec, unique_name
@@ -147,7 +148,12 @@ def test_an_attribute_beside_the_parameter_it_resembles_is_the_author_s_own(
         inputs = ("raw://x",)
         _reducer = None
 
+    class Simple(Own, SimpleJob):
+        pipeline = (("map", "split"),)
+        slot = "of a worker that takes anything"
+
     Own().run(input=Own.inputs)
+    Simple().run(input=Own.inputs)
     assert caplog.messages == []
 
 

@@ -4,13 +4,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import IO
 
 import pytest
+from tests.integration.process_tree import processes_below, runs
+from tests.waiting import eventually
 
 COUNT = """
 from disco import Job
@@ -109,36 +110,6 @@ def cli(tmp_path: Path) -> Cli:
     cli.write("count.py", COUNT)
     cli.write("text.txt", "a b a\nc a b\n")
     return cli
-
-
-def runs(pid: int) -> bool:
-    """Whether the process runs; a zombie that waits for init does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def processes_below(pid: int) -> list[int]:
-    """Return the process and all it has started, directly or not."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = [pid]
-    for candidate in found:
-        found.extend(child for child, parent in parents.items() if parent == candidate)
-    return found
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Wait for what other processes do, of which nothing here is told."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {timeout_s} s"
-        time.sleep(0.01)
 
 
 # --- success ------------------------------------------------------------------------------------

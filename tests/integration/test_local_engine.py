@@ -4,10 +4,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.integration.process_tree import processes_below, runs
+from tests.waiting import eventually
 
 from disco import Job
 from disco.submission import job_spec
@@ -46,36 +47,6 @@ def spec(tasks: int = 4, lines: int = 10, pause_s: float = 0.0) -> job_pb2.JobSp
 
 def records_in_results(engine: LocalEngine) -> int:
     return sum(part.totals.records for part in engine.results())
-
-
-def runs(pid: int) -> bool:
-    """Whether the process runs; a zombie that waits for init does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def processes_below(pid: int) -> list[int]:
-    """Return the process and all it has started, directly or not."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = [pid]
-    for candidate in found:
-        found.extend(child for child, parent in parents.items() if parent == candidate)
-    return found
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Wait for what other processes do, of which nothing here is told."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {timeout_s} s"
-        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.waiting import eventually
 
 from disco import Job
 from disco.submission import job_spec
@@ -37,14 +37,6 @@ class Gated(Job):
 def spec(place: Path, tasks: int) -> job_pb2.JobSpec:
     inputs = [f"raw://{number}" for number in range(tasks)]
     return job_spec(Gated(), {"input": inputs, "params": {"place": str(place)}}, name="gated")
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Wait for what other processes do, of which nothing here is told."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {timeout_s} s"
-        time.sleep(0.01)
 
 
 def began(place: Path) -> set[str]:

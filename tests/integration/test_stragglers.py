@@ -2,13 +2,13 @@
 
 import os
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import eventually
 
 from disco import Job
 from disco.submission import job_spec
@@ -99,13 +99,6 @@ def told(engine: LocalEngine, kind: str) -> list[coordinator_pb2.JobEvent]:
     return [event for reply in engine.watch() for event in reply.events if event.kind == kind]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60.0
-    while not condition():
-        assert time.monotonic() < deadline, "it never happens"
-        time.sleep(0.01)
-
-
 def test_a_job_ends_although_one_of_its_attempts_never_does(tmp_path: Path) -> None:
     with engine_for(OneNeverEnds(), tmp_path) as engine:
         engine.start()
@@ -160,7 +153,7 @@ def test_a_frozen_machine_holds_nothing_up(tmp_path: Path) -> None:
     """Worker and slot are stopped where they are: no word comes from there, but no end either."""
     with engine_for(OneNeverEnds(), tmp_path) as engine:
         engine.start()
-        until((tmp_path / "stuck").exists)
+        eventually((tmp_path / "stuck").exists)
         worker = int((tmp_path / "stuck").read_text())
         assert worker in [c.pid for c in engine.children() if c.role is Role.WORKER]
         os.kill(worker, signal.SIGSTOP)
@@ -174,7 +167,7 @@ def test_a_frozen_machine_holds_nothing_up(tmp_path: Path) -> None:
 def test_without_speculation_a_job_waits_for_its_slowest(tmp_path: Path) -> None:
     with engine_for(OneNeverEnds(), tmp_path, settings={}) as engine:
         engine.start()
-        until(lambda: engine.progress is not None and _nearly_done(engine.progress))
+        eventually(lambda: engine.progress is not None and _nearly_done(engine.progress))
         (tmp_path / "enough").touch()
         assert told(engine, "speculated") == []
         progress = engine.wait()

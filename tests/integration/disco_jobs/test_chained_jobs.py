@@ -1,11 +1,12 @@
 """A job's results as another's input, straight from the partition services of this process."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import eventually
 
 from disco import Disco, Job, Params, result_iterator, session
 from disco.error import DataError, DiscoError, JobError
@@ -191,17 +192,10 @@ class Waits(Job):
         yield pair
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 60 s"
-        time.sleep(0.01)
-
-
 def test_a_job_whose_input_is_purged_while_it_reads_ends_and_says_why(tmp_path: Path) -> None:
     first = Emit().run(input=["raw://1"], params=[(n, "x" * 1000) for n in range(100)])
     second = Waits().run(input=first.wait(), params=Params(place=str(tmp_path)))
-    until((tmp_path / "began").exists)
+    eventually((tmp_path / "began").exists)
     first.purge()
     with pytest.raises(JobError, match=f"read the results of {first.name}, which were purged"):
         second.wait(timeout=60)

@@ -2,11 +2,12 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import eventually
 
 from disco import Disco, Job, result_iterator, session
 from disco.error import DiscoError, JobError
@@ -47,19 +48,12 @@ class Endless(Job):
         yield line, 1
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 60 s"
-        time.sleep(0.01)
-
-
 def test_a_job_that_is_killed_or_purged_is_dead_or_unknown_and_so_is_its_chain(
     tmp_path: Path,
 ) -> None:
     began = tmp_path / "began"
     job = Endless().run(input=[f"raw://{began}"])
-    until(began.exists)
+    eventually(began.exists)
     assert job.results(timeout=0) == ("active", [])
     job.kill()
     status, _ = job.results(timeout=60_000)
@@ -70,7 +64,7 @@ def test_a_job_that_is_killed_or_purged_is_dead_or_unknown_and_so_is_its_chain(
 
     began.unlink()
     other = Endless().run(input=[f"raw://{began}"])
-    until(began.exists)
+    eventually(began.exists)
     engine = session.get(other.name).engine
     other.purge()
     assert other.results(timeout=0)[0] == "unknown job"

@@ -3,12 +3,12 @@
 import io
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import eventually
 
 from disco import Disco, Job, result_iterator
 from disco.error import DiscoError, JobError
@@ -164,7 +164,7 @@ def test_values_survive_the_coordinator_and_the_end_of_a_job_with_an_output(tmp_
     spec = job_spec(Waits(), jobargs, name="waits")
     with LocalEngine(spec, workers=1) as engine:
         engine.start()
-        until(lambda: (tmp_path / "begun").exists())
+        eventually(lambda: (tmp_path / "begun").exists())
         assert values(engine) == {"from-map": b"x"}
         (coordinator,) = [c for c in engine.children() if c.role is Role.COORDINATOR]
         assert coordinator.pid is not None
@@ -183,10 +183,3 @@ def test_values_survive_the_coordinator_and_the_end_of_a_job_with_an_output(tmp_
 
 def values(engine: LocalEngine) -> dict[str, bytes]:
     return {value.key: value.value for value in engine.values()}
-
-
-def until(true: Any, limit_s: float = 60.0) -> None:
-    give_up_at = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)

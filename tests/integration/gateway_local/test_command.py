@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
+from tests.waiting import eventually
 
 from ..gateway.test_serving import certificate_in  # noqa: TID252  (tests are in no package)
 from .conftest import Gate, gated, processes_below
@@ -113,13 +113,6 @@ class Served:
         return self.process.wait(60), said
 
 
-def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {timeout_s} s"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     return Shell(home=tmp_path, temporary=tmp_path / "tmp")
@@ -152,7 +145,7 @@ def test_it_says_what_to_type_next_and_lets_only_this_user_in(shell: Shell, gate
 def test_the_first_ctrl_c_cancels_what_runs_and_leaves_nothing(shell: Shell, gate: Gate) -> None:
     with shell.serving() as served:
         served.submit("gated", gate)
-        until(lambda: gate.began)
+        eventually(lambda: gate.began)
         started = _below(served.process.pid)
         assert len(started) >= 4  # partition service, coordinator, worker, slot
         with served.watching("gated") as follower:
@@ -174,7 +167,7 @@ def test_the_first_ctrl_c_cancels_what_runs_and_leaves_nothing(shell: Shell, gat
 def test_the_second_ctrl_c_ends_everything_at_once(shell: Shell, gate: Gate) -> None:
     with shell.serving() as served:
         served.submit("gated", gate)
-        until(lambda: gate.began)
+        eventually(lambda: gate.began)
         started = _below(served.process.pid)
         for pid in started:
             if "disco_engine.coordinator" in _command_line(pid):
@@ -186,19 +179,19 @@ def test_the_second_ctrl_c_ends_everything_at_once(shell: Shell, gate: Gate) -> 
         status, _ = served.signalled(signal.SIGINT)
 
     assert status == 130
-    until(lambda: not any(map(_runs, started)))
+    eventually(lambda: not any(map(_runs, started)))
     assert list(shell.temporary.iterdir()) == []
 
 
 def test_a_server_that_is_killed_leaves_no_process(shell: Shell, gate: Gate) -> None:
     with shell.serving() as served:
         served.submit("gated", gate)
-        until(lambda: gate.began)
+        eventually(lambda: gate.began)
         started = _below(served.process.pid)
 
         served.process.kill()
 
-        until(lambda: not any(map(_runs, started)))
+        eventually(lambda: not any(map(_runs, started)))
 
     def next_server_removes_the_files() -> bool:
         with shell.serving() as served:
@@ -207,7 +200,7 @@ def test_a_server_that_is_killed_leaves_no_process(shell: Shell, gate: Gate) -> 
 
     # Not always the very next: a process is a zombie already while its last threads, which hold its
     # files open, are still ending.
-    until(next_server_removes_the_files)
+    eventually(next_server_removes_the_files)
 
 
 def test_an_address_that_is_taken_is_named_with_what_to_do(shell: Shell) -> None:

@@ -6,7 +6,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import eventually
 
 from disco import Job, group_all, group_label, split
 from disco.error import DiscoError
@@ -314,15 +314,6 @@ def test_a_program_dies_with_the_slot_that_started_it(script: Any, tmp_path: Pat
     slot.kill()
     slot.wait()
     assert eventually(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    """Return what *condition* says once it is true of processes that nobody waits for."""
-    deadline = time.monotonic() + 30
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def test_a_program_that_babbles_is_ended_and_its_last_hundred_kilobytes_are_logged(

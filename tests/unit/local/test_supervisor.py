@@ -2,10 +2,11 @@ import os
 import queue
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import eventually
 
 from disco_engine.local.supervisor import (
     MAX_FAILED_STARTS,
@@ -82,9 +83,7 @@ def fixture(tmp_path: Path) -> Iterator[Fixture]:
     fixture.close()
 
 
-def test_a_child_that_is_killed_is_started_again_under_the_same_name(
-    fixture: Fixture, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_child_that_is_killed_is_started_again_under_the_same_name(fixture: Fixture) -> None:
     fixture.start(SERVES)
     eventually(lambda: (fixture.directory / "one.ready").exists())
     first = fixture.child().pid
@@ -148,9 +147,7 @@ def test_a_child_whose_end_is_expected_is_not_started_again(fixture: Fixture) ->
     assert fixture.ends.empty()
 
 
-def test_stopping_one_role_leaves_the_others_alone(
-    fixture: Fixture, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_stopping_one_role_leaves_the_others_alone(fixture: Fixture) -> None:
     fixture.start(SERVES, "w", Role.WORKER)
     fixture.start(SERVES, "s", Role.PARTITION_SERVICE)
     eventually(lambda: (fixture.directory / "w.ready").exists())
@@ -161,9 +158,7 @@ def test_stopping_one_role_leaves_the_others_alone(
     assert fixture.child("s").pid is not None
 
 
-def test_a_child_that_ignores_sigterm_is_killed(
-    fixture: Fixture, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_child_that_ignores_sigterm_is_killed(fixture: Fixture) -> None:
     fixture.start(IGNORES_SIGTERM)
     eventually(lambda: (fixture.directory / "one.ready").exists())
 
@@ -172,9 +167,7 @@ def test_a_child_that_ignores_sigterm_is_killed(
     assert fixture.child().pid is None
 
 
-def test_what_a_child_has_started_does_not_outlive_it(
-    fixture: Fixture, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_what_a_child_has_started_does_not_outlive_it(fixture: Fixture) -> None:
     fixture.start(WITH_GRANDCHILD)
     eventually(lambda: (fixture.directory / "one.ready").exists())
     grandchild = int((fixture.directory / "one.log").read_text())

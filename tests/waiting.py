@@ -6,17 +6,15 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-_PATIENCE_S = 150.0
 
-
-def eventually(condition: Callable[[], Found]) -> Found:
+def eventually(condition: Callable[[], Found], patience_s: float = 60.0) -> Found:
     """Return what *condition* says as soon as that is true of something.
 
     Raises:
-        AssertionError: It is not, for very long.
+        AssertionError: It is not for so long.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"it did not happen within {_PATIENCE_S:.0f} s"
+        assert time.monotonic() < deadline, f"it did not happen within {patience_s:g} s"
         time.sleep(0.01)
     return found

@@ -129,7 +129,7 @@ class Halfway:
             copies = MAPS if self.copies > 1 else 0
             return [sum(map(len, kind)) for kind in zip(*down, strict=True)] == [MAPS, copies]
 
-        eventually(are_down)
+        eventually(are_down, PATIENCE_S)
         return {
             service: {attempt.task for attempt in self.on_disk(service)[0]}
             for service in ("ps-0", "ps-1")
@@ -137,7 +137,7 @@ class Halfway:
 
     def wait_for_both_workers(self) -> None:
         """Wait until each of them reduces something, so that either service gets a result."""
-        eventually(lambda: len(list(self.reducing.iterdir())) >= 2)
+        eventually(lambda: len(list(self.reducing.iterdir())) >= 2, PATIENCE_S)
 
     def kill(self, service: str) -> None:
         (pid,) = (child.pid for child in self.engine.children() if child.id == service)
@@ -154,7 +154,7 @@ class Halfway:
             last = [{a for one in kind for a in one if a.stage == parts[0].stage} for kind in kinds]
             return [len(kind) for kind in last] == [len(parts), len(parts)]
 
-        eventually(are_down)
+        eventually(are_down, PATIENCE_S)
 
     async def read_as_on_a_cluster(self) -> Counter[bytes]:
         """Return the result as a cluster's gateway finds it: from what the services say they have.
@@ -251,5 +251,5 @@ def test_results_are_read_from_copies_when_a_service_is_gone_after_the_end(tmp_p
                 found.append(asyncio.run(job.read_as_on_a_cluster()))
             return bool(found)
 
-        eventually(is_read)
+        eventually(is_read, PATIENCE_S)
         assert found == [EXPECTED]

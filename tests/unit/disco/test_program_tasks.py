@@ -310,10 +310,11 @@ def test_a_program_dies_with_the_slot_that_started_it(script: Any, tmp_path: Pat
         " child = Child([sys.argv[1]], home=pathlib.Path(sys.argv[2])); time.sleep(600)"
     )
     slot = subprocess.Popen([sys.executable, "-c", code, program, str(tmp_path)])
-    pid = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    told = tmp_path / "pid"
+    pid = int(eventually(lambda: told.exists() and told.read_text(), 30))
     slot.kill()
     slot.wait()
-    assert eventually(lambda: not Path(f"/proc/{pid}").exists())
+    assert eventually(lambda: not Path(f"/proc/{pid}").exists(), 30)
 
 
 def test_a_program_that_babbles_is_ended_and_its_last_hundred_kilobytes_are_logged(
